@@ -1,0 +1,20 @@
+//! walferry follows a Postgres logical replication slot and delivers the changes to Kafka in Avro.
+//!
+//! The code map and the invariants are in `docs/architecture.md`. In one line: [`postgres`] reads
+//! the wire, [`pgoutput`] decodes it, [`envelope`] and [`outbox`] turn changes into records with
+//! the column encoders of [`avro`], [`kafka`] produces them, [`delivery`] decides what may be
+//! confirmed, and [`pump`] is the one thread that moves all of it.
+
+pub mod avro;
+pub mod cli;
+pub mod config;
+pub mod delivery;
+pub mod envelope;
+pub mod failure;
+pub mod kafka;
+pub mod outbox;
+pub mod pgoutput;
+pub mod postgres;
+pub mod pump;
+pub mod registry;
+pub mod telemetry;

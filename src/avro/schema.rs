@@ -1,0 +1,1 @@
+//! Schema text, attribute for attribute as the Confluent converter registers it for Debezium.

@@ -1,0 +1,5 @@
+//! The configuration: the TOML as written, and the settings as resolved.
+
+pub mod settings;
+
+pub use settings::Settings;

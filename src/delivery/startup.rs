@@ -1,0 +1,1 @@
+//! The table of start-up cases: what position and slot together mean.

@@ -1,0 +1,1 @@
+//! Debezium 3.6 change events.

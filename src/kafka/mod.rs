@@ -1,0 +1,5 @@
+//! Records and the producer.
+
+pub mod batch;
+
+pub use batch::{Batch, RecordView, TopicName};

@@ -1,0 +1,7 @@
+//! Everything that speaks to Postgres: connections, the replication stream, the catalog, slots and
+//! publications.
+
+pub mod catalog;
+pub mod ids;
+
+pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};
