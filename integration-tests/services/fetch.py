@@ -71,8 +71,8 @@ class Progress:
 
     INTERVAL = {True: 0.1, False: 3.0}
 
-    def __init__(self):
-        self.tty = sys.stderr.isatty()
+    def __init__(self, in_place):
+        self.tty = in_place and sys.stderr.isatty()
         self.lock = threading.Lock()
         self.started = self.shown = time.monotonic()
         self.received = self.finished = self.expected = 0
@@ -265,6 +265,7 @@ def wanted_components(only):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", metavar="COMPONENTS", help="comma-separated: kafka,registry,pg14,...")
+    parser.add_argument("--lines", action="store_true", help="progress as lines, beside another program's")
     parser.add_argument("--print-directory", action="store_true", help="say where the cache is, and stop")
     arguments = parser.parse_args()
     root = cache_directory()
@@ -274,7 +275,7 @@ def main():
     wanted = wanted_components(arguments.only)
     if all((root / f"{w}.ready").exists() for w in wanted):
         return
-    progress = Progress()
+    progress = Progress(in_place=not arguments.lines)
     with exclusive(root, progress):
         missing = [w for w in wanted if not (root / f"{w}.ready").exists()]
         bring(missing, root, progress)
