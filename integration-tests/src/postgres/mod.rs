@@ -19,18 +19,12 @@ use tokio::sync::OnceCell;
 
 const START: Duration = Duration::from_secs(60);
 
-/// Anyone from this machine is let in as `postgres`, the harness's own user; others need a password,
-/// and those whose name begins with a method's get that method.
+/// Anyone from this machine is let in as `postgres`, the harness's own user; others need a password.
 const DEFAULT_HBA: &[&str] = &[
     "local all all trust",
     "host all postgres samehost trust",
-    "hostssl all /^tls_ samehost scram-sha-256",
-    "host all /^tls_ samehost reject",
     "host all all samehost scram-sha-256",
 ];
-
-/// `pg_hba.conf` takes patterns of user names from 16 on only.
-const PATTERN_VERSION: u16 = 16;
 
 /// What an own server has besides the defaults.
 #[derive(Clone, Debug, Default)]
@@ -245,14 +239,9 @@ impl Postgres {
     }
 
     fn write_hba(&self, lines: &[&str]) {
-        let mut text = String::new();
-        let defaults = DEFAULT_HBA
-            .iter()
-            .filter(|line| self.version >= PATTERN_VERSION || !line.contains(" /"));
-        for line in lines.iter().chain(defaults) {
-            text.push_str(&format!("{line}\n"));
-        }
-        fs::write(self.data_directory().join("pg_hba.conf"), text).expect("pg_hba.conf");
+        let lines = lines.iter().chain(DEFAULT_HBA).map(|line| format!("{line}\n"));
+        let file = self.data_directory().join("pg_hba.conf");
+        fs::write(file, lines.collect::<String>()).expect("pg_hba.conf");
     }
 
     /// One start; false if the process ended again, be it that another took the port or that
