@@ -1,8 +1,10 @@
 //! Kafka brokers: one for all tests, or one for a test that stops it.
 
 mod client;
+mod wire;
 
 pub use client::Record;
+pub use wire::{Operation, Resource};
 
 use crate::proxy::Proxy;
 use crate::services::{
@@ -14,8 +16,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 const START: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ const LISTENERS: [(Listener, &str); 6] = [
 
 /// A user of the SASL listeners with its password: it may do everything.
 pub const ADMIN: (&str, &str) = ("admin", "admin-secret");
-/// A user of the SASL listeners with its password: it may do nothing.
+/// A user of the SASL listeners with its password: it may do what [`Kafka::allow`] allows.
 pub const PAT: (&str, &str) = ("pat", "pat-secret");
 
 /// A single broker, its own controller.
@@ -211,22 +211,6 @@ impl Kafka {
             text.push_str(&format!("{name}={value}\n"));
         }
         text
-    }
-
-    /// Asks for the API versions: the listener accepts connections before the broker serves them.
-    async fn answers(&self) -> Option<()> {
-        /// Length, API 18, version 0, correlation id 1, client id "wait".
-        const REQUEST: &[u8] = b"\0\0\0\x0e\0\x12\0\0\0\0\0\x01\0\x04wait";
-        let port = self.port(Listener::Plaintext);
-        let exchange = async {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-            stream.write_all(REQUEST).await.ok()?;
-            // Length, correlation id, error code.
-            let mut answer = [0; 10];
-            stream.read_exact(&mut answer).await.ok()?;
-            (answer[8..] == [0, 0]).then_some(())
-        };
-        tokio::time::timeout(Duration::from_secs(2), exchange).await.ok()?
     }
 }
 

@@ -1,7 +1,7 @@
 //! The harness itself: servers answer, faults are faults, listeners let in whom they should.
 
 use integration_tests::fake_registry::{Answer, FakeRegistry};
-use integration_tests::kafka::{Kafka, Listener, PAT};
+use integration_tests::kafka::{Kafka, Listener, Operation, PAT, Resource};
 use integration_tests::postgres::{Options, Postgres, Stop};
 use integration_tests::{Decoder, Proxy, Registry, unique, wait};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -177,6 +177,22 @@ async fn listeners_refuse_strangers() {
     let pat = [("sasl.username", PAT.0), ("sasl.password", PAT.1)];
     let unauthorised = refused(Listener::SaslPlaintext, &pat).await;
     assert_eq!(unauthorised.rdkafka_error_code(), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_may_do_what_it_is_allowed() {
+    let kafka = Kafka::shared().await;
+    let (allowed, forbidden) = (unique("allowed"), unique("forbidden"));
+    kafka.allow(PAT.0, Resource::TopicPrefix(&allowed), Operation::Write).await;
+    let mut config = kafka.client_config(Listener::SaslSsl);
+    config.set("sasl.username", PAT.0).set("sasl.password", PAT.1);
+    let producer: rdkafka::producer::FutureProducer = config.create().unwrap();
+    for topic in [&allowed, &forbidden] {
+        kafka.create_topic(topic, 1, &[]).await;
+        let record = rdkafka::producer::FutureRecord::<(), _>::to(topic).payload("v");
+        let sent = producer.send(record, wait::LONG).await.map_err(|(error, _)| error);
+        assert_eq!(sent.is_ok(), topic == &allowed, "{topic}: {sent:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
