@@ -1,13 +1,13 @@
 //! The configuration: the TOML as written, and the settings as resolved.
 //!
 //! [`load`] reads a file and [`parse`] is the pure function below it. Everything wrong with a file
-//! is found in one run: TOML is parsed into a tree with positions, [`reader`] takes typed values
-//! out of it by the table in [`keys`], and every reader goes on after a problem.
+//! is found in one run: TOML is parsed into a tree with positions, `reader` takes typed values
+//! out of it by the table in `keys`, and every reader goes on after a problem.
 //!
 //! Guarantees:
 //! - what is returned is complete and consistent: nobody checks it again;
 //! - no error, warning or `{:?}` of [`Settings`] holds a secret, whether written in the file, put
-//!   in from the environment or read from another file (see [`problem`] for the source lines that
+//!   in from the environment or read from another file (see `problem` for the source lines that
 //!   reports show);
 //! - a file is judged in time and memory bounded by [`MAX_BYTES`].
 

@@ -153,6 +153,13 @@ fn a_missing_file_is_a_problem_and_a_large_one_is_not_read() {
     assert!(errors.to_string().contains("larger than 1 MiB"));
 }
 
+#[test]
+fn a_file_is_loaded() {
+    let loaded = load(&root().join("config/examples/minimal.toml")).unwrap();
+    assert_eq!(loaded.settings.name, "shop");
+    assert!(loaded.settings.postgres.target.password.is_some());
+}
+
 // ---- what is resolved ----
 
 #[test]
