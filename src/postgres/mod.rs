@@ -3,5 +3,9 @@
 
 pub mod catalog;
 pub mod ids;
+pub mod publication;
+pub mod query;
+pub mod slot;
+pub mod whitelist;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};
