@@ -1,5 +1,8 @@
 //! The shape of a relation as the stream announced it, owned.
 
+use super::Error;
+use super::message::RelationMessage;
+use super::reader::Reader;
 use crate::postgres::Oid;
 
 /// The replica identity in a relation message.
@@ -31,4 +34,56 @@ pub struct Relation {
     pub identity: ReplicaIdentity,
     /// In tuple order.
     pub columns: Vec<RelationColumn>,
+}
+
+impl ReplicaIdentity {
+    pub(super) fn from_wire(tag: u8) -> Result<ReplicaIdentity, Error> {
+        match tag {
+            b'd' => Ok(ReplicaIdentity::Default),
+            b'n' => Ok(ReplicaIdentity::Nothing),
+            b'f' => Ok(ReplicaIdentity::Full),
+            b'i' => Ok(ReplicaIdentity::Index),
+            tag => Err(Error::UnknownIdentity(tag)),
+        }
+    }
+}
+
+impl RelationMessage<'_> {
+    /// Copies the message into an owned [`Relation`].
+    ///
+    /// # Errors
+    /// [`Error`] when a column description is malformed.
+    pub fn to_relation(&self) -> Result<Relation, Error> {
+        let mut reader = Reader::new(self.columns);
+        let mut columns = Vec::with_capacity(usize::from(self.column_count));
+        for _ in 0..self.column_count {
+            columns.push(read_column(&mut reader)?);
+        }
+        Ok(Relation {
+            oid: self.oid,
+            schema: self.schema.to_owned(),
+            name: self.name.to_owned(),
+            identity: self.identity,
+            columns,
+        })
+    }
+}
+
+fn read_column(reader: &mut Reader<'_>) -> Result<RelationColumn, Error> {
+    let flags = reader.u8()?;
+    let name = reader.text()?.to_owned();
+    let type_oid = reader.oid()?;
+    let typmod = reader.i32()?;
+    Ok(RelationColumn { name, key: flags & 1 != 0, type_oid, typmod })
+}
+
+/// Walks over the column descriptions, checking each.
+pub(super) fn check_columns(reader: &mut Reader<'_>, count: u16) -> Result<(), Error> {
+    for _ in 0..count {
+        reader.u8()?;
+        reader.text()?;
+        reader.oid()?;
+        reader.i32()?;
+    }
+    Ok(())
 }
