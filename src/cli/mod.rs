@@ -1,1 +1,69 @@
-//! (see the design)
+//! The command line: arguments, exit codes, and one file a command.
+
+pub mod args;
+mod completions;
+pub mod output;
+pub mod tail;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use output::Output;
+
+use crate::failure::{Class, Failure};
+
+/// What the process tells whoever started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// The work is done.
+    Done,
+    /// It failed and may well succeed when it is started again.
+    Failed,
+    /// The configuration is wrong, or an operator has to decide: starting again helps nothing.
+    Operator,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Operator => 2,
+        })
+    }
+}
+
+impl From<Class> for Exit {
+    fn from(class: Class) -> Exit {
+        match class {
+            Class::Retry => Exit::Failed,
+            Class::Stop => Exit::Operator,
+        }
+    }
+}
+
+/// Parses the command line, runs the command, prints its failure. Wrong usage is exit code 2, by
+/// clap itself.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = dispatch(&cli).unwrap_or_else(|failure| {
+        Output::stderr().failure(&failure);
+        Exit::from(failure.class)
+    });
+    exit.into()
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Completions(args) => completions::run(args),
+        other => Err(Failure::stop(
+            "cli",
+            format!("`walferry {}` is not part of this build", other.name()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,11 @@
 //! publications.
 
 pub mod catalog;
+pub mod connect;
+pub mod control;
 pub mod ids;
+pub mod replication;
+pub mod tls;
+pub mod wire;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};

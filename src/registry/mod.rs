@@ -1,4 +1,17 @@
-//! Client of a Confluent-compatible schema registry, and its cache.
+//! Client of a Confluent-compatible schema registry, its cache, and the decoder of framed records.
+//!
+//! Only [`Registry`] does I/O. What a schema difference means ([`difference`]) and how a record reads
+//! ([`decode`]) are pure.
+
+pub mod client;
+pub mod decode;
+pub mod difference;
+pub mod error;
+mod tls;
+
+pub use client::Registry;
+pub use decode::{Decoder, Json};
+pub use error::Error;
 
 use std::fmt;
 

@@ -1,0 +1,3 @@
+//! All integration tests in one binary: the servers that they share are started once.
+
+mod harness;

@@ -1,0 +1,182 @@
+//! `walferry tail TOPIC`: records as they arrive, decoded through the registry.
+//!
+//! Reads all partitions with explicit offsets, joins no group, and sees committed records only.
+//! Records of one partition come in order; between partitions there is none.
+
+mod content;
+mod line;
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use crate::config::settings::{KafkaSettings, Settings};
+use crate::failure::Failure;
+use crate::kafka::Admin;
+use crate::kafka::consumer::{self, StreamReader};
+use crate::registry::Registry;
+use content::Contents;
+use line::Record;
+
+/// What to print, and for how long.
+#[derive(Debug, Clone)]
+pub struct TailOptions {
+    pub topic: String,
+    /// Otherwise only what arrives from now on.
+    pub from_beginning: bool,
+    /// One JSON object a record instead of one line for people.
+    pub json: bool,
+    /// Stop after this many records.
+    pub limit: Option<u64>,
+    /// Wait for more at the end; otherwise stop when all partitions were read to it.
+    pub follow: bool,
+    /// Colour the lines for people: see [`colour_wanted`].
+    pub colour: bool,
+}
+
+/// Whether standard output is a terminal that takes colours, and `NO_COLOR` does not forbid them.
+#[must_use]
+pub fn colour_wanted() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+/// Prints the records of a topic until the limit, the end, or until it is dropped.
+///
+/// A reader that goes away (`… | head`) ends it without an error.
+///
+/// # Errors
+///
+/// When the topic does not exist or may not be read, when brokers or the registry are lost, or when
+/// `out` cannot be written to.
+pub async fn tail(
+    settings: &Settings,
+    options: &TailOptions,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let registry = Registry::new(&settings.registry)?;
+    print(&settings.name, &settings.kafka, registry, options, out).await
+}
+
+async fn print(
+    name: &str,
+    kafka: &KafkaSettings,
+    registry: Registry,
+    options: &TailOptions,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let partitions = partitions(name, kafka, &options.topic).await?;
+    let reader = consumer::stream_reader(name, kafka)?;
+    assign(&reader, options, partitions)?;
+    let mut contents = Contents::new(registry);
+    let mut ended = HashSet::new();
+    let mut printed = 0;
+    while options.limit.is_none_or(|limit| printed < limit) {
+        let message = match reader.recv().await {
+            Ok(message) => message,
+            Err(KafkaError::PartitionEOF(partition)) => {
+                ended.insert(partition);
+                if !options.follow && ended.len() >= partitions as usize {
+                    break;
+                }
+                continue;
+            }
+            Err(error) => {
+                tolerate(&error, kafka, options, &reader)?;
+                continue;
+            }
+        };
+        let record = decode(&message, &mut contents).await?;
+        match write(&record, options, out) {
+            Ok(()) => printed += 1,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) => {
+                return Err(Failure::stop("output", "cannot write the output").source(error));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn partitions(name: &str, kafka: &KafkaSettings, topic: &str) -> Result<i32, Failure> {
+    let admin = Admin::new(name, kafka, CONNECT_TIMEOUT)?;
+    admin.partitions(topic).await?.ok_or_else(|| {
+        Failure::stop("kafka", format!("there is no topic {topic}"))
+            .remedy("topics are named <name>.<schema>.<table>, and outbox.event.<type>")
+    })
+}
+
+fn assign(reader: &StreamReader, options: &TailOptions, partitions: i32) -> Result<(), Failure> {
+    let start = if options.from_beginning { Offset::Beginning } else { Offset::End };
+    let mut assignment = TopicPartitionList::new();
+    (0..partitions)
+        .try_for_each(|partition| assignment.add_partition_offset(&options.topic, partition, start))
+        .and_then(|()| reader.assign(&assignment))
+        .map_err(|error| Failure::retry("kafka", "the partitions cannot be read").source(error))
+}
+
+/// librdkafka recovers from most errors by itself; waiting in silence for lost brokers would look
+/// like an idle topic.
+fn tolerate(
+    error: &KafkaError,
+    kafka: &KafkaSettings,
+    options: &TailOptions,
+    reader: &StreamReader,
+) -> Result<(), Failure> {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::AllBrokersDown) => {
+            let servers = &kafka.bootstrap_servers;
+            let reason = reader.context().reason().unwrap_or_default();
+            Err(Failure::retry(
+                "kafka",
+                format!("no answer from kafka.bootstrap_servers ({servers}): {reason}"),
+            ))
+        }
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+            Err(Failure::stop("kafka", format!("topic {} may not be read", options.topic))
+                .remedy("grant the operation Read on the topic"))
+        }
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Err(Failure::stop("kafka", format!("topic {} was deleted", options.topic)))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn decode(message: &BorrowedMessage<'_>, contents: &mut Contents) -> Result<Record, Failure> {
+    let mut headers = Vec::new();
+    for header in message.headers().iter().flat_map(|headers| headers.iter()) {
+        let value = contents.optional(header.value).await?;
+        headers.push((header.key.to_owned(), value));
+    }
+    Ok(Record {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: contents.optional(message.key()).await?,
+        value: contents.optional(message.payload()).await?,
+        headers,
+    })
+}
+
+fn write(record: &Record, options: &TailOptions, out: &mut impl Write) -> io::Result<()> {
+    let mut text = if options.json { record.json()? } else { record.line(options.colour)? };
+    text.push('\n');
+    out.write_all(text.as_bytes())?;
+    // Who watches wants to see a record when it arrives.
+    out.flush()
+}
+
+/// A command at a terminal should say soon that it gets no answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

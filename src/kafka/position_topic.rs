@@ -1,0 +1,259 @@
+//! The topic that holds the position: created, verified, and read to its end.
+//!
+//! `__walferry.<name>.position` has one partition and is compacted, never deleted by age: the
+//! newest record with the stream's name as its key is the root of truth for what was delivered.
+//! This module moves bytes; what they mean is [`crate::delivery::position`]'s.
+//!
+//! **Why [`read`] returns the newest record.** The end offset is asked for without regard to
+//! transactions, so nothing written before the call lies past it. The tail is read from a little
+//! before that end, in windows that double backwards until one holds the key: the last match of the
+//! first window that has one is the newest, because every later window was read whole and had none.
+//! A window ends at its upper offset or at the end of the partition, whichever the reader meets
+//! first, so that a tail of nothing but transaction markers, or a hole left by compaction, ends it
+//! too. Only committed records are seen; an open transaction below the end would hide a newer one,
+//! so it is an error to try again (its producer dies by its timeout or is fenced by the next).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
+
+use super::consumer::{self, Reader};
+use super::properties::Isolation;
+use super::topics::{Admin, TopicSpec, acl_command, close, unreachable_failure};
+use crate::config::settings::{KafkaSettings, Settings};
+use crate::failure::Failure;
+
+/// The topic's name for the stream `name`.
+#[must_use]
+pub fn topic_name(name: &str) -> String {
+    format!("__walferry.{name}.position")
+}
+
+/// Creates the topic if it is missing and checks that it keeps the position for ever.
+///
+/// # Errors
+///
+/// - [`Retry`](crate::failure::Class::Retry): no broker answers in time.
+/// - [`Stop`](crate::failure::Class::Stop): it may not be created, or has more than one partition
+///   or another clean-up policy, with the command that puts it right.
+pub async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Failure> {
+    let spec = spec(&settings.name, settings.topics.create, settings.topics.replication_factor);
+    let infos = admin.ensure(std::slice::from_ref(&spec)).await?;
+    let servers = &settings.kafka.bootstrap_servers;
+    if let Some(info) = infos.first().filter(|info| info.partitions != 1) {
+        return Err(Failure::stop(
+            "position",
+            format!("topic {} has {} partitions instead of one", spec.name, info.partitions),
+        )
+        .remedy(format!(
+            "stop walferry, note `walferry position show`, delete the topic, start walferry once \
+             to have it made anew, and put the position back with `walferry position set`: \
+             kafka-topics --bootstrap-server {servers} --delete --topic {}",
+            spec.name
+        )));
+    }
+    let policy = admin.topic_setting(&spec.name, "cleanup.policy").await?;
+    match policy.as_deref() {
+        Some("compact") => Ok(()),
+        other => Err(Failure::stop(
+            "position",
+            format!(
+                "topic {} has cleanup.policy={} instead of compact: the position would be deleted \
+                 by age",
+                spec.name,
+                other.unwrap_or("(unknown)")
+            ),
+        )
+        .remedy(format!(
+            "kafka-configs --bootstrap-server {servers} --alter --entity-type topics \
+             --entity-name {} --add-config cleanup.policy=compact",
+            spec.name
+        ))),
+    }
+}
+
+/// The newest position record, `None` if there is none (or no topic, or a tombstone).
+///
+/// # Errors
+///
+/// - [`Retry`](crate::failure::Class::Retry): the end was not reached within `timeout`, or a
+///   transaction is open below it.
+/// - [`Stop`](crate::failure::Class::Stop): the topic may not be read.
+pub async fn read(
+    admin: &Admin,
+    settings: &Settings,
+    timeout: Duration,
+) -> Result<Option<Vec<u8>>, Failure> {
+    newest(admin, &settings.name, &settings.kafka, timeout).await
+}
+
+async fn newest(
+    admin: &Admin,
+    name: &str,
+    kafka: &KafkaSettings,
+    timeout: Duration,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let topic = topic_name(name);
+    if admin.partitions(&topic).await?.is_none() {
+        return Ok(None);
+    }
+    let (first, end) = admin.offsets(&topic, PARTITION).await?;
+    if first >= end {
+        return Ok(None);
+    }
+    let tail = Tail {
+        reader: consumer::reader(name, kafka, Isolation::ReadCommitted)?,
+        topic,
+        key: name.to_owned(),
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        deadline: Instant::now() + timeout,
+    };
+    let task = tokio::task::spawn_blocking(move || {
+        let newest = tail.newest(first, end);
+        close(tail.reader);
+        newest
+    });
+    task.await.map_err(|error| {
+        Failure::retry("position", "reading the position was interrupted").source(error)
+    })?
+}
+
+fn spec(name: &str, create: bool, replication_factor: Option<i32>) -> TopicSpec {
+    TopicSpec {
+        name: Arc::from(topic_name(name)),
+        create,
+        partitions: Some(1),
+        replication_factor,
+        config: TOPIC_CONFIG
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+/// A reader of the tail.
+struct Tail {
+    reader: Reader,
+    topic: String,
+    key: String,
+    bootstrap_servers: String,
+    deadline: Instant,
+}
+
+/// The newest record of a window: its value, `None` for a tombstone.
+type Newest = Option<Option<Vec<u8>>>;
+
+impl Tail {
+    /// Reads backwards in windows from `end`, an offset that nothing older lies past, to `first`.
+    fn newest(&self, first: i64, end: i64) -> Result<Option<Vec<u8>>, Failure> {
+        let (_, stable) = self
+            .reader
+            .fetch_watermarks(&self.topic, PARTITION, self.remaining())
+            .map_err(|error| self.failure(&error))?;
+        if stable < end {
+            return Err(Failure::retry(
+                "position",
+                format!(
+                    "topic {} has an open transaction: another instance, or one that has died, \
+                     has not finished it",
+                    self.topic
+                ),
+            ));
+        }
+        let mut upper = end;
+        let mut size = FIRST_WINDOW;
+        loop {
+            let lower = upper.saturating_sub(size).max(first);
+            if let Some(value) = self.window(lower, upper)? {
+                return Ok(value);
+            }
+            if lower <= first {
+                return Ok(None);
+            }
+            upper = lower;
+            size = size.saturating_mul(2);
+        }
+    }
+
+    /// The last record of the key in `lower..upper`.
+    fn window(&self, lower: i64, upper: i64) -> Result<Newest, Failure> {
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(&self.topic, PARTITION, Offset::Offset(lower))
+            .and_then(|()| self.reader.assign(&assignment))
+            .map_err(|error| self.failure(&error))?;
+        let mut newest = None;
+        let mut last_error = None;
+        loop {
+            let wait = self.deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                let error = last_error.unwrap_or(KafkaError::NoMessageReceived);
+                return Err(self.failure(&error));
+            }
+            match self.reader.poll(wait.min(POLL_AT_MOST)) {
+                None => {}
+                Some(Ok(message)) => {
+                    if message.offset() >= upper {
+                        return Ok(newest);
+                    }
+                    if message.key() == Some(self.key.as_bytes()) {
+                        newest = Some(message.payload().map(<[u8]>::to_vec));
+                    }
+                    if message.offset() + 1 >= upper {
+                        return Ok(newest);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(newest),
+                Some(Err(error)) => {
+                    self.tolerate(&error)?;
+                    last_error = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Errors that librdkafka recovers from by itself are waited out until the deadline.
+    fn tolerate(&self, error: &KafkaError) -> Result<(), Failure> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                Err(Failure::stop("position", format!("topic {} may not be read", self.topic))
+                    .remedy(acl_command(&self.bootstrap_servers, &self.topic, "Read")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, error: &KafkaError) -> Failure {
+        let reason = self.reader.context().reason();
+        let doing = format!("reading {}", self.topic);
+        unreachable_failure(&self.bootstrap_servers, error, reason.as_deref(), &doing)
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+}
+
+const PARTITION: i32 = 0;
+
+/// Covers the position-only records of a minute's idling; without transactions the very last record
+/// is the newest.
+const FIRST_WINDOW: i64 = 64;
+
+/// How long one call into librdkafka may take before the deadline is looked at again.
+const POLL_AT_MOST: Duration = Duration::from_millis(200);
+
+/// Small segments, because compaction spares the active one: 1 MiB is the least that Kafka 4 takes.
+const TOPIC_CONFIG: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "1048576"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+
+#[cfg(test)]
+mod tests;

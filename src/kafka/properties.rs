@@ -1,0 +1,284 @@
+//! What librdkafka is told: walferry's own properties, and the user's `[kafka.properties]` on top.
+//!
+//! Guarantees rest on some of librdkafka's properties (order on idempotence, bounded memory on the
+//! queue limits, Debezium-equal partitioning on the partitioner). [`reserved`] names them with the
+//! reason, so that the configuration can refuse them at once; as a second line of defence the
+//! functions here leave them out.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use secrecy::ExposeSecret as _;
+
+use crate::config::settings::KafkaSettings;
+use crate::failure::Failure;
+
+/// What a reader sees of records in transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Also open and aborted transactions; the end of a partition is its true end.
+    ReadUncommitted,
+    /// Committed records only; the end of a partition is its last stable offset.
+    ReadCommitted,
+}
+
+/// Why `[kafka.properties]` may not hold `property`, if so.
+///
+/// The text completes the sentence "`property` cannot be set: …".
+#[must_use]
+pub fn reserved(property: &str) -> Option<&'static str> {
+    RESERVED
+        .iter()
+        .find(|(names, _)| names.contains(&property))
+        .map(|(_, reason)| *reason)
+        .or_else(|| property.starts_with("test.mock.").then_some("it replaces the real brokers"))
+}
+
+/// Properties of the one producer.
+pub(crate) fn producer(
+    name: &str,
+    kafka: &KafkaSettings,
+    message_timeout: Duration,
+) -> ClientConfig {
+    let mut config = defaults(name, kafka);
+    config
+        .set("linger.ms", LINGER_MILLIS)
+        .set("batch.size", BATCH_BYTES)
+        .set("compression.type", "lz4");
+    apply_user_properties(&mut config, kafka);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", message_timeout.as_millis().to_string())
+        .set("message.max.bytes", kafka.max_record_bytes.to_string())
+        .set("queue.buffering.max.messages", kafka.max_in_flight_records.to_string())
+        .set("queue.buffering.max.kbytes", kafka.max_in_flight_bytes.div_ceil(1024).to_string());
+    config
+}
+
+/// Properties of a client that asks for metadata and administers topics.
+pub(crate) fn admin(name: &str, kafka: &KafkaSettings) -> ClientConfig {
+    let mut config = defaults(name, kafka);
+    apply_user_properties(&mut config, kafka);
+    // Offsets asked for through this client are the true ones, whatever transactions are open.
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
+
+/// Properties of a reader with explicit partitions and offsets; it joins no group and commits
+/// nothing, but librdkafka's `assign` needs a group name.
+pub(crate) fn reader(
+    name: &str,
+    kafka: &KafkaSettings,
+    group: &str,
+    isolation: Isolation,
+) -> ClientConfig {
+    let mut config = defaults(name, kafka);
+    apply_user_properties(&mut config, kafka);
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set(
+            "isolation.level",
+            match isolation {
+                Isolation::ReadUncommitted => "read_uncommitted",
+                Isolation::ReadCommitted => "read_committed",
+            },
+        );
+    config
+}
+
+/// Turns the failure to make a client into words, without the value of the property: it may be a
+/// secret.
+pub(crate) fn creation_failure(error: &KafkaError) -> Failure {
+    match error {
+        KafkaError::ClientConfig(kind, _, property, _) => {
+            let what = match kind {
+                RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => "is not a property of librdkafka",
+                RDKafkaConfRes::RD_KAFKA_CONF_INVALID | RDKafkaConfRes::RD_KAFKA_CONF_OK => {
+                    "has a value that librdkafka does not take"
+                }
+            };
+            Failure::stop("kafka", format!("`{property}` in [kafka.properties] {what}"))
+                .remedy("see librdkafka's CONFIGURATION.md for its properties and their values")
+        }
+        // librdkafka names properties and files here, never the values of secrets.
+        KafkaError::ClientCreation(reason) => {
+            Failure::stop("kafka", format!("the Kafka client cannot be set up: {reason}"))
+                .remedy("check [kafka] and [kafka.properties], and the files that they name")
+        }
+        other => Failure::stop(
+            "kafka",
+            format!("the Kafka client cannot be set up: {:?}", other.rdkafka_error_code()),
+        ),
+    }
+}
+
+fn defaults(name: &str, kafka: &KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set_log_level(RDKafkaLogLevel::Warning)
+        .set("bootstrap.servers", &kafka.bootstrap_servers)
+        .set("client.id", format!("walferry-{name}"))
+        .set("allow.auto.create.topics", "false")
+        // A broker that comes back is used at once, not up to ten seconds later.
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.keepalive.enable", "true");
+    config
+}
+
+fn apply_user_properties(config: &mut ClientConfig, kafka: &KafkaSettings) {
+    for (name, value) in &kafka.properties {
+        if reserved(name).is_none() {
+            config.set(name, value.expose_secret());
+        }
+    }
+}
+
+/// Long enough for a batch to gather under load, short against the 4 ms that a commit may take to
+/// reach a consumer.
+const LINGER_MILLIS: &str = "2";
+
+/// Five requests of this size per broker may be under way beside the queue: part of the memory
+/// ceiling.
+const BATCH_BYTES: &str = "262144";
+
+const RESERVED: &[(&[&str], &str)] = &[
+    (
+        &["bootstrap.servers", "metadata.broker.list"],
+        "brokers are named by kafka.bootstrap_servers",
+    ),
+    (
+        &["client.id"],
+        "the client is named walferry-<name>, so that quotas and broker logs tell deployments apart",
+    ),
+    (
+        &["enable.idempotence", "enable.gapless.guarantee"],
+        "without idempotence a retry repeats or reorders records",
+    ),
+    (
+        &["acks", "request.required.acks"],
+        "a record counts as delivered only when all in-sync replicas have it",
+    ),
+    (
+        &["max.in.flight", "max.in.flight.requests.per.connection"],
+        "idempotence fixes it; more requests in flight would reorder records",
+    ),
+    (
+        &["retries", "message.send.max.retries"],
+        "idempotence needs endless retries; how long they last is derived from wal_sender_timeout",
+    ),
+    (
+        &["message.timeout.ms", "delivery.timeout.ms"],
+        "it is derived from wal_sender_timeout, so that a paused instance cannot send old values",
+    ),
+    (
+        &["partitioner", "partitioner_cb"],
+        "records are partitioned as the Java client does it, so that topics stay co-partitioned",
+    ),
+    (&["queuing.strategy"], "records of a partition leave in the order of their commits"),
+    (
+        &["queue.buffering.max.messages", "queue.buffering.max.kbytes"],
+        "memory is bounded by kafka.max_in_flight_records and kafka.max_in_flight_bytes",
+    ),
+    (&["message.max.bytes"], "the largest record is kafka.max_record_bytes"),
+    (&["max.message.bytes"], "it is a property of topics: set it in [topics.config]"),
+    (
+        &["transactional.id", "transaction.timeout.ms"],
+        "transactions belong to kafka.delivery = \"exactly-once\"",
+    ),
+    (
+        &["allow.auto.create.topics"],
+        "topics are created with the settings of [topics], never by the broker in passing",
+    ),
+    (
+        &[
+            "group.id",
+            "group.instance.id",
+            "group.protocol",
+            "isolation.level",
+            "enable.auto.commit",
+            "enable.auto.offset.store",
+            "enable.partition.eof",
+            "auto.offset.reset",
+        ],
+        "walferry reads its own position with explicit offsets and belongs to no consumer group",
+    ),
+    (
+        &["delivery.report.only.error", "dr_cb", "dr_msg_cb"],
+        "every acknowledgement is needed to confirm to Postgres",
+    ),
+    (&["statistics.interval.ms"], "walferry's own metrics are served at /metrics"),
+    (&["log.queue", "log_level", "log_cb", "enabled_events"], "logs are walferry's own"),
+    (&["plugin.library.paths"], "it loads foreign code, which could change any of the guarantees"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::fixtures::settings;
+
+    #[test]
+    fn user_properties_override_defaults_but_never_reserved_ones() {
+        let kafka = settings(
+            "127.0.0.1:9",
+            &[("linger.ms", "50"), ("acks", "1"), ("enable.idempotence", "false")],
+        );
+        let config = producer("shop", &kafka, Duration::from_secs(60));
+        assert_eq!(config.get("linger.ms"), Some("50"));
+        assert_eq!(config.get("acks"), Some("all"));
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        assert_eq!(config.get("message.timeout.ms"), Some("60000"));
+        assert_eq!(config.get("queue.buffering.max.kbytes"), Some("16384"));
+        assert_eq!(config.get("client.id"), Some("walferry-shop"));
+    }
+
+    #[test]
+    fn every_reserved_property_exists_in_librdkafka() {
+        for name in RESERVED.iter().flat_map(|(names, _)| *names) {
+            // Callbacks cannot be set from text, and one name is a topic's, not a client's.
+            if name.ends_with("_cb") || *name == "max.message.bytes" {
+                continue;
+            }
+            let mut config = ClientConfig::new();
+            config.set(*name, "~");
+            if let Err(KafkaError::ClientConfig(kind, ..)) = config.create_native_config() {
+                assert_ne!(kind, RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_library_is_built_with_what_the_configuration_promises() {
+        let native = ClientConfig::new().create_native_config().unwrap();
+        let features = native.get("builtin.features").unwrap();
+        for feature in ["lz4", "zstd", "gzip", "ssl", "sasl_plain", "sasl_scram"] {
+            assert!(features.split(',').any(|f| f == feature), "{feature} is not in {features}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_named_without_being_shown() {
+        let kafka = settings("127.0.0.1:9", &[("security.protocol", "hunter2")]);
+        let error = producer("shop", &kafka, Duration::from_secs(1)).create_native_config().err();
+        let failure = creation_failure(&error.unwrap());
+        assert!(failure.message.contains("`security.protocol`"), "{}", failure.message);
+        assert!(!failure.message.contains("hunter2"), "{}", failure.message);
+    }
+
+    #[test]
+    fn an_unknown_property_is_named() {
+        let kafka = settings("127.0.0.1:9", &[("compresion.type", "lz4")]);
+        let error = admin("shop", &kafka).create_native_config().err();
+        let failure = creation_failure(&error.unwrap());
+        assert!(failure.message.contains("`compresion.type`"), "{}", failure.message);
+        assert!(failure.message.contains("not a property"), "{}", failure.message);
+    }
+}
