@@ -25,7 +25,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use super::consumer::{self, Reader};
 use super::properties::Isolation;
 use super::topics::{Admin, TopicSpec, acl_command, close, unreachable_failure};
-use crate::config::settings::{KafkaSettings, Settings};
+use crate::config::settings::{KafkaSettings, TopicSettings};
 use crate::failure::Failure;
 
 /// The topic's name for the stream `name`.
@@ -34,17 +34,18 @@ pub fn topic_name(name: &str) -> String {
     format!("__walferry.{name}.position")
 }
 
-/// Creates the topic if it is missing and checks that it keeps the position for ever.
+/// Creates the topic if it is missing and checks that it keeps the position for ever. Of `topics`
+/// only `create` and `replication_factor` count.
 ///
 /// # Errors
 ///
 /// - [`Retry`](crate::failure::Class::Retry): no broker answers in time.
 /// - [`Stop`](crate::failure::Class::Stop): it may not be created, or has more than one partition
 ///   or another clean-up policy, with the command that puts it right.
-pub async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Failure> {
-    let spec = spec(&settings.name, settings.topics.create, settings.topics.replication_factor);
+pub async fn ensure(admin: &Admin, name: &str, topics: &TopicSettings) -> Result<(), Failure> {
+    let spec = spec(name, topics.create, topics.replication_factor);
     let infos = admin.ensure(std::slice::from_ref(&spec)).await?;
-    let servers = &settings.kafka.bootstrap_servers;
+    let servers = admin.bootstrap_servers();
     if let Some(info) = infos.first().filter(|info| info.partitions != 1) {
         return Err(Failure::stop(
             "position",
@@ -85,14 +86,6 @@ pub async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Failure> {
 ///   transaction is open below it.
 /// - [`Stop`](crate::failure::Class::Stop): the topic may not be read.
 pub async fn read(
-    admin: &Admin,
-    settings: &Settings,
-    timeout: Duration,
-) -> Result<Option<Vec<u8>>, Failure> {
-    newest(admin, &settings.name, &settings.kafka, timeout).await
-}
-
-async fn newest(
     admin: &Admin,
     name: &str,
     kafka: &KafkaSettings,
