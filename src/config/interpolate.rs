@@ -53,7 +53,7 @@ pub(super) fn resolve<'t>(
 
 fn look_up(reference: &str, around: Surroundings<'_>) -> Result<String, Fault> {
     if let Some(path) = reference.strip_prefix("file:") {
-        return secret_file(Path::new(path), around);
+        return secret_file(Path::new(path), path, around);
     }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -73,16 +73,21 @@ fn look_up(reference: &str, around: Surroundings<'_>) -> Result<String, Fault> {
     }
 }
 
-/// The content of a file that holds one value: a final line end does not belong to it.
-pub(super) fn secret_file(path: &Path, around: Surroundings<'_>) -> Result<String, Fault> {
+/// The content of a file that holds one value: a final line end does not belong to it. `name` is
+/// what errors call it.
+pub(super) fn secret_file(
+    path: &Path,
+    name: &str,
+    around: Surroundings<'_>,
+) -> Result<String, Fault> {
     let content = (around.read_file)(path).map_err(|error| {
-        Fault::new(format!("cannot read {}: {}", path.display(), describe(&error)))
+        Fault::new(format!("cannot read {name}: {}", describe(&error)))
             .remedy("check that the file exists and that this user may read it")
     })?;
     let value = content.strip_suffix('\n').unwrap_or(&content);
     let value = value.strip_suffix('\r').unwrap_or(value);
     if value.is_empty() {
-        return Err(Fault::new(format!("{} is empty", path.display())));
+        return Err(Fault::new(format!("{name} is empty")));
     }
     Ok(value.to_owned())
 }
@@ -165,7 +170,6 @@ mod tests {
     proptest! {
         #[test]
         fn escaping_every_reference_gives_the_text_back(text in "[a-z${}:-]{0,30}") {
-            prop_assume!(!text.contains("$${"));
             let escaped = text.replace("${", "$${");
             prop_assert_eq!(resolved(&escaped), text);
         }

@@ -442,8 +442,13 @@ impl<'c> Table<'c> {
                 (value, text.value)
             }
             (None, Some(value)) => {
+                // The secret itself, put where its file belongs, must not come out either.
+                if !value.source().trim_start_matches(['"', '\'']).starts_with(['/', '.', '$']) {
+                    value.context.mask_leaves(value.value);
+                }
                 let path = filled(&value)?.value;
-                let content = interpolate::secret_file(Path::new(&path), self.context.around);
+                let content =
+                    interpolate::secret_file(Path::new(&path), "the file", self.context.around);
                 let secret = value.noted(content)?;
                 (value, secret)
             }

@@ -327,6 +327,8 @@ fn no_report_shows_a_secret() {
         MINIMAL.replace("public.orders", "a.${SECRET}") + "[[table]]\nname = \"a.${SECRET}\"",
         with("[[table]]", "topic = \"x\"") + "[[table]]\nname = \"a.${SECRET}\"\ntopic = \"x\"",
         with("", "").replace("\"shop\"", "\"${SECRET} x\""),
+        with("[postgres]", "password_file = \"hunter2\""),
+        with("[postgres]", "password_file = \"${SECRET}\""),
         // Broken syntax, where nothing has a position.
         with("[postgres]", "password = \"hunter2"),
         with("[postgres]", "password = hunter2"),
