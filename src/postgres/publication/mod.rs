@@ -150,7 +150,7 @@ pub(crate) fn script(statements: &[String]) -> String {
 }
 
 fn desired(settings: &Settings, whitelist: &Whitelist) -> Desired {
-    let exact = whitelist.unmatched.iter().filter(|pattern| Whitelist::is_exact(pattern));
+    let exact = whitelist.unmatched.iter().filter(|pattern| pattern.is_exact());
     Desired {
         main: settings.postgres.publication.clone(),
         inserts: inserts_name(&settings.postgres.publication),

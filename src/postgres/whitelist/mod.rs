@@ -7,8 +7,9 @@
 //!
 //! # Which rule wins
 //!
-//! By name: an `[[outbox]]` before any `[[table]]` (its rows must never go to a table's topic);
-//! then a pattern without wildcards before one with; then the first in the file. Patterns with
+//! By name, and as `Settings::listing` says for a single one: an `[[outbox]]` before any
+//! `[[table]]` (its rows must never go to a table's topic); then a `[[table]]` without wildcards
+//! before one with; then the first in the file. Patterns with
 //! wildcards match ordinary and partitioned tables only. Views, foreign tables, unlogged tables
 //! and the system's own cannot be replicated: wildcards pass over them, and one that is named
 //! exactly is a [`Problem`] that stops.
@@ -29,7 +30,6 @@
 //! partition of a listed table: [`Whitelist::learn`] asks the catalog. Its answer "unlisted" is
 //! not kept, since the next relation message may follow an `ATTACH PARTITION`.
 
-mod pattern;
 mod problem;
 mod query;
 #[cfg(test)]
@@ -246,12 +246,6 @@ impl Whitelist {
         members
     }
 
-    /// Whether the pattern names one table, without wildcards.
-    #[must_use]
-    pub fn is_exact(pattern: &TablePattern) -> bool {
-        pattern::is_exact(pattern)
-    }
-
     fn admit_one(&mut self, oid: Oid, schema: &str, name: &str, lineage: &[Candidate]) -> Learned {
         if lineage.iter().any(|candidate| candidate.oid == oid) {
             self.admit(lineage);
@@ -404,7 +398,7 @@ struct Own {
 
 impl Rule {
     fn matches(&self, schema: &str, name: &str) -> bool {
-        pattern::matches(&self.pattern, schema, name)
+        self.pattern.matches(schema, name)
     }
 
     fn is_system(&self) -> bool {
@@ -416,7 +410,7 @@ impl Rule {
 fn rules(settings: &Settings) -> Vec<Rule> {
     let rule = |pattern: &TablePattern, role, inserts_only| Rule {
         pattern: pattern.clone(),
-        exact: pattern::is_exact(pattern),
+        exact: pattern.is_exact(),
         role,
         inserts_only,
     };
@@ -425,8 +419,8 @@ fn rules(settings: &Settings) -> Vec<Rule> {
     let tables = settings.tables.iter().enumerate();
     let tables = tables.map(|(i, t)| rule(&t.pattern, Role::Table { rule: i }, t.inserts_only));
     let mut rules: Vec<Rule> = outboxes.chain(tables).collect();
-    // Stable: what ties stays in the order of the file.
-    rules.sort_by_key(|rule| (matches!(rule.role, Role::Table { .. }), !rule.exact));
+    // Outboxes are in front already. Stable: what ties stays in the order of the file.
+    rules.sort_by_key(|rule| matches!(rule.role, Role::Table { .. }) && !rule.exact);
     rules
 }
 

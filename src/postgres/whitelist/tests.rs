@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Listing;
 use crate::config::settings::*;
 
 /// Settings that list nothing.
@@ -320,7 +321,7 @@ proptest! {
         let named = |candidate: &Candidate| {
             let mut rules = settings.tables.iter().map(|rule| &rule.pattern)
                 .chain(settings.outboxes.iter().map(|rule| &rule.table));
-            rules.any(|rule| pattern::matches(rule, &candidate.schema, &candidate.name))
+            rules.any(|rule| rule.matches(&candidate.schema, &candidate.name))
         };
         for candidate in &there {
             let expected = named(candidate)
@@ -328,6 +329,17 @@ proptest! {
             let listed = whitelist.entries.get(&candidate.oid);
             prop_assert_eq!(listed.is_some(), expected);
             if let Some(listed) = listed {
+                let same = match settings.listing(&candidate.schema, &candidate.name) {
+                    Some(Listing::Table(rule)) => settings.tables.iter()
+                        .position(|other| std::ptr::eq(rule, other))
+                        .map(|rule| Role::Table { rule }),
+                    Some(Listing::Outbox(rule)) => settings.outboxes.iter()
+                        .position(|other| std::ptr::eq(rule, other))
+                        .map(|rule| Role::Outbox { rule }),
+                    None => None,
+                };
+                let own = listed.via.is_none() || (!via_root && same.is_some());
+                prop_assert!(!own || same == Some(listed.role));
                 let target = whitelist.target(listed);
                 prop_assert!(target.root.is_none());
                 prop_assert!(via_root || listed.root.is_none());
