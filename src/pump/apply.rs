@@ -6,13 +6,14 @@
 use super::relations::{Known, Relations, Target};
 use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
+use crate::config::glob;
 use crate::delivery::ResumeFilter;
 use crate::envelope::message::MessagePlan;
-use crate::envelope::{EventContext, Origin};
+use crate::envelope::EventContext;
 use crate::failure::Failure;
 use crate::kafka::Batch;
 use crate::outbox::{Destination, RouteError, Routed};
-use crate::pgoutput::{LogicalMessage, Message, OldTuple, Tuple};
+use crate::pgoutput::{LogicalMessage, Message, OldTuple, Origin, Tuple};
 use crate::postgres::{Lsn, Oid, PgTime, Xid};
 use crate::telemetry::{PumpMetrics, RecordKind, Skip, TableIndex};
 
@@ -78,7 +79,15 @@ pub(super) struct Applier {
     transaction: Option<Transaction>,
     last_commit: Option<Lsn>,
     last_commit_time: PgTime,
-    messages: Option<MessagePlan>,
+    messages: Option<Messages>,
+}
+
+/// Logical messages as records.
+#[derive(Debug)]
+pub(super) struct Messages {
+    pub(super) plan: MessagePlan,
+    /// Patterns of the prefixes that are wanted.
+    pub(super) prefixes: Vec<String>,
 }
 
 /// Whose records are in the batch: counted when the producer takes them.
@@ -91,7 +100,7 @@ pub(super) struct Counted {
 impl Applier {
     pub(super) fn new(
         done: Lsn,
-        messages: Option<MessagePlan>,
+        messages: Option<Messages>,
         now: PgTime,
     ) -> Applier {
         Applier {
@@ -255,7 +264,10 @@ impl Applier {
         at: At,
         tools: &mut Tools<'_>,
     ) -> Result<Applied, Failure> {
-        let Some(plan) = self.messages.as_ref().filter(|plan| self.prefixes.iter().any(|prefix| glob(prefix, message.prefix))) else {
+        let wanted = |wanted: &&Messages| {
+            wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix))
+        };
+        let Some(Messages { plan, .. }) = self.messages.as_ref().filter(wanted) else {
             tools.metrics.skipped(Skip::Unlisted);
             return Ok(Applied::NOTHING);
         };

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::apply::Messages;
 use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
 use super::sink::Source;
@@ -48,7 +49,7 @@ pub(super) struct Session {
     pub(super) done: Lsn,
     /// `None` for never.
     pub(super) wal_sender_timeout: Option<Duration>,
-    pub(super) messages: Option<MessagePlan>,
+    pub(super) messages: Option<Messages>,
 }
 
 /// Connects, as often as it takes.
@@ -87,7 +88,7 @@ impl Connector {
     }
 
     async fn read_position(&self, admin: &Admin) -> Result<Option<Position>, Failure> {
-        position_topic::ensure(admin, &self.settings).await?;
+        position_topic::ensure(admin, &self.settings.name, &self.settings.topics).await?;
         read_position(admin, &self.settings).await
     }
 
@@ -117,7 +118,7 @@ impl Connector {
         }
         if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
             let intent = Position::Intent(found.server.origin.clone());
-            position_topic::write(&self.settings, &intent.to_bytes(), KAFKA_TIMEOUT).await?;
+            write_position(&self.settings, &intent).await?;
         }
         let publications =
             publication::sync(&found.control.client, &self.settings, &found.whitelist).await?;
@@ -160,7 +161,7 @@ impl Connector {
             done,
             partial: None,
         };
-        position_topic::write(&self.settings, &position.to_bytes(), KAFKA_TIMEOUT).await?;
+        write_position(&self.settings, &position).await?;
         tracing::info!(slot = name, position = %done, "first position");
         Ok(done)
     }
@@ -169,7 +170,7 @@ impl Connector {
         &self,
         admin: &Admin,
         database: &str,
-    ) -> Result<Option<MessagePlan>, Failure> {
+    ) -> Result<Option<Messages>, Failure> {
         let settings = &self.settings;
         if !settings.messages.enabled {
             return Ok(None);
@@ -181,13 +182,14 @@ impl Connector {
         let key_schema = self.registry.register(&Subject::key_of(&topic), key).await?;
         let value_schema =
             self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
-        Ok(Some(MessagePlan::new(MessageInput {
+        let plan = MessagePlan::new(MessageInput {
             name: &settings.name,
             database,
             topic,
             key_schema,
             value_schema,
-        })))
+        });
+        Ok(Some(Messages { plan, prefixes: settings.messages.prefixes.clone() }))
     }
 
     async fn start(
@@ -195,7 +197,7 @@ impl Connector {
         found: Found,
         publications: Publications,
         done: Lsn,
-        messages: Option<MessagePlan>,
+        messages: Option<Messages>,
         prefetched: Prefetched,
     ) -> Result<Box<Session>, Failure> {
         let Found { control, replication, info, server, whitelist, .. } = found;
@@ -289,6 +291,15 @@ pub(crate) async fn read_position(
             })
         })
         .transpose()
+}
+
+/// Writes a position record and waits for its acknowledgement.
+pub(crate) async fn write_position(
+    settings: &Settings,
+    position: &Position,
+) -> Result<(), Failure> {
+    let bytes = position.to_bytes();
+    position_topic::write(&settings.name, &settings.kafka, &bytes, KAFKA_TIMEOUT).await
 }
 
 /// Who the server is, as the position records it.
