@@ -3,6 +3,7 @@
 
 pub mod catalog;
 pub mod ids;
+pub mod preflight;
 pub mod publication;
 pub mod query;
 pub mod slot;
