@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod connect;
 pub mod control;
 pub mod ids;
+pub mod preflight;
 pub mod publication;
 pub mod query;
 pub mod replication;

@@ -104,7 +104,6 @@ pub async fn sync(
     if !plan.refusals.is_empty() {
         return Err(Error::Refused(plan.refusals));
     }
-    let (mut changes, mut notices) = (Vec::new(), plan.notices);
     if !plan.statements.is_empty() {
         if never {
             return Err(Error::Incomplete { statements: plan.statements });
@@ -116,11 +115,10 @@ pub async fn sync(
             return Err(Error::Privileges { missing: plan.missing, statements: plan.statements });
         }
         query::execute(client, "changing the publications", &transaction(&plan.statements)).await?;
-        changes = std::mem::take(&mut notices);
     }
     let desired = desired(settings, whitelist);
     let oids = oids(client, &[desired.main, desired.inserts]).await?;
-    Ok(Publications { oids, changes, notices })
+    Ok(Publications { oids, changes: plan.changes, notices: plan.notices })
 }
 
 /// What [`sync`] would do, without doing it.
