@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::KafkaError;
@@ -166,6 +164,10 @@ impl Admin {
         }
     }
 
+    pub(crate) fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
     /// First offset and end of a partition, the true end: open transactions count.
     pub(crate) async fn offsets(&self, topic: &str, partition: i32) -> Result<(i64, i64), Failure> {
         let name = topic.to_owned();
@@ -185,26 +187,22 @@ impl Admin {
         let answer =
             admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &self.options()).await;
         close(admin);
-        let described: Result<Option<ConfigResource>, RDKafkaErrorCode> = match answer {
-            Ok(resources) => resources.into_iter().next().transpose(),
+        let resources = match answer {
+            Ok(resources) => resources,
             Err(error) => {
                 return Err(self.failure(&error, &format!("reading the settings of {topic}")));
             }
         };
-        match described {
-            Ok(resource) => {
-                Ok(resource.and_then(|r| r.get(setting).and_then(|entry| entry.value.clone())))
-            }
-            Err(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(Failure::stop(
+        let entry = resources.iter().flatten().find_map(|resource| resource.get(setting));
+        // A refused resource comes back without entries, not as an error.
+        let Some(entry) = entry else {
+            return Err(Failure::stop(
                 "kafka",
                 format!("the settings of topic {topic} may not be read, so they cannot be checked"),
             )
-            .remedy(acl_command(&self.bootstrap_servers, topic, "DescribeConfigs"))),
-            Err(code) => Err(Failure::retry(
-                "kafka",
-                format!("reading the settings of topic {topic} failed ({code:?})"),
-            )),
-        }
+            .remedy(acl_command(&self.bootstrap_servers, topic, "DescribeConfigs")));
+        };
+        Ok(entry.value.clone())
     }
 
     async fn create(&self, missing: &[&TopicSpec], deadline: Instant) -> Result<(), Failure> {
@@ -476,7 +474,7 @@ fn remaining(deadline: Instant) -> Duration {
 }
 
 /// Drops a client on a thread of its own: librdkafka joins its threads first.
-pub(super) fn close<T: Send + 'static>(client: T) {
+pub(crate) fn close<T: Send + 'static>(client: T) {
     let thread = std::thread::Builder::new().name("kafka-close".to_owned());
     // Without a thread it is dropped here, with the closure.
     let _ = thread.spawn(move || drop(client));
