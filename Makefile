@@ -36,11 +36,12 @@ build: prerequisites ## Builds the release binary, and fetches the services mean
 	$(call beside_fetch,$(CARGO) build --release --bin walferry)
 
 test: prerequisites ## Runs all tests, against real services.
-	$(call beside_fetch,$(CARGO) test --workspace --no-run)
+	$(call beside_fetch,$(CARGO) build --bin walferry && $(CARGO) test --workspace --no-run)
 	$(CARGO) test --workspace
 
 matrix: prerequisites ## Runs the integration tests on each PostgreSQL version.
 	@$(PYTHON) $(SERVICES)/fetch.py --only kafka,registry,$(subst $(space),$(comma),$(VERSIONS:%=pg%))
+	$(CARGO) build --bin walferry
 	@for version in $(VERSIONS); do \
 		echo "PostgreSQL $$version"; \
 		WALFERRY_PG=$$version $(CARGO) test -p integration-tests || exit 1; \
@@ -68,7 +69,8 @@ $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --locked cargo-deny --version $(CARGO_DENY_VERSION) --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
-demo: build ## Shows walferry at work on a small shop database.
+demo: prerequisites ## Shows walferry at work on a small shop database.
+	$(call beside_fetch,$(CARGO) build --release --workspace --bins)
 	$(CARGO) run --release -p integration-tests --bin demo
 
 bench: build ## Measures drain, latency and encoding against pg_recvlogical.

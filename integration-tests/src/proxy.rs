@@ -263,10 +263,11 @@ async fn copy(
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
+            // Before the write: whoever has read the bytes finds them counted.
+            counter.fetch_add(count as u64, Ordering::Relaxed);
             if to.write_all(&buffer[..count]).await.is_err() {
                 return;
             }
-            counter.fetch_add(count as u64, Ordering::Relaxed);
         }
     };
     tokio::select! {

@@ -1,4 +1,4 @@
-//! `walferry tail TOPIC`: records as they arrive, decoded through the registry.
+//! `walferry tail TOPIC…`: records as they arrive, decoded through the registry.
 //!
 //! Reads all partitions with explicit offsets, joins no group, and sees committed records only.
 //! Records of one partition come in order; between partitions there is none.
@@ -20,6 +20,7 @@ use crate::config::settings::{KafkaSettings, Settings};
 use crate::failure::Failure;
 use crate::kafka::Admin;
 use crate::kafka::consumer::{self, StreamReader};
+use crate::kafka::topics::close;
 use crate::registry::Registry;
 use content::Contents;
 use line::Record;
@@ -27,7 +28,8 @@ use line::Record;
 /// What to print, and for how long.
 #[derive(Debug, Clone)]
 pub struct TailOptions {
-    pub topic: String,
+    /// Every line names its topic when there are several.
+    pub topics: Vec<String>,
     /// Otherwise only what arrives from now on.
     pub from_beginning: bool,
     /// One JSON object a record instead of one line for people.
@@ -48,13 +50,13 @@ pub fn colour_wanted() -> bool {
     io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
 }
 
-/// Prints the records of a topic until the limit, the end, or until it is dropped.
+/// Prints the records of topics until the limit, the end, or until it is dropped.
 ///
 /// A reader that goes away (`… | head`) ends it without an error.
 ///
 /// # Errors
 ///
-/// When the topic does not exist or may not be read, when brokers or the registry are lost, or when
+/// When a topic does not exist or may not be read, when brokers or the registry are lost, or when
 /// `out` cannot be written to.
 pub async fn tail(
     settings: &Settings,
@@ -65,44 +67,112 @@ pub async fn tail(
     print(&settings.name, &settings.kafka, registry, options, out).await
 }
 
-async fn print(
+/// [`tail`] with only the parts of the settings that it needs.
+///
+/// # Errors
+///
+/// As [`tail`].
+pub async fn print(
     name: &str,
     kafka: &KafkaSettings,
     registry: Registry,
     options: &TailOptions,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let partitions = partitions(name, kafka, &options.topic).await?;
+    let mut topics = Vec::with_capacity(options.topics.len());
+    for topic in &options.topics {
+        topics.push((topic.as_str(), partitions(name, kafka, topic).await?));
+    }
     let reader = consumer::stream_reader(name, kafka)?;
-    assign(&reader, options, partitions)?;
-    let mut contents = Contents::new(registry);
-    let mut ended = HashSet::new();
-    let mut printed = 0;
-    while options.limit.is_none_or(|limit| printed < limit) {
-        let message = match reader.recv().await {
-            Ok(message) => message,
-            Err(KafkaError::PartitionEOF(partition)) => {
-                ended.insert(partition);
-                if !options.follow && ended.len() >= partitions as usize {
-                    break;
-                }
-                continue;
-            }
-            Err(error) => {
-                tolerate(&error, kafka, options, &reader)?;
-                continue;
-            }
-        };
-        let record = decode(&message, &mut contents).await?;
-        match write(&record, options, out) {
-            Ok(()) => printed += 1,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                return Err(Failure::stop("output", "cannot write the output").source(error));
+    let mut printer = Printer { options, contents: Contents::new(registry), printed: 0, out };
+    let result = if options.follow {
+        printer.read(&reader, kafka, &topics).await
+    } else {
+        // One after the other: what tells that a partition has ended does not say of which topic.
+        let mut result = Ok(());
+        for topic in topics.chunks(1) {
+            result = printer.read(&reader, kafka, topic).await;
+            if result.is_err() || printer.done() {
+                break;
             }
         }
+        result
+    };
+    close(reader);
+    match result {
+        Ok(()) => Ok(()),
+        Err(Stop::ReaderGone) => Ok(()),
+        Err(Stop::Failure(failure)) => Err(failure),
     }
-    Ok(())
+}
+
+/// A topic and the number of its partitions.
+type Topic<'a> = (&'a str, i32);
+
+/// Why printing ends early.
+enum Stop {
+    /// Whoever read the output has gone.
+    ReaderGone,
+    Failure(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Stop {
+        Stop::Failure(failure)
+    }
+}
+
+struct Printer<'a, W> {
+    options: &'a TailOptions,
+    contents: Contents,
+    printed: u64,
+    out: &'a mut W,
+}
+
+impl<W: Write> Printer<'_, W> {
+    fn done(&self) -> bool {
+        self.options.limit.is_some_and(|limit| self.printed >= limit)
+    }
+
+    /// Reads the topics to the limit or, when not following, to the end of all partitions.
+    async fn read(
+        &mut self,
+        reader: &StreamReader,
+        kafka: &KafkaSettings,
+        topics: &[Topic<'_>],
+    ) -> Result<(), Stop> {
+        assign(reader, topics, self.options.from_beginning)?;
+        let partitions: usize = topics.iter().map(|(_, count)| *count as usize).sum();
+        let mut ended = HashSet::new();
+        while !self.done() {
+            match reader.recv().await {
+                Ok(message) => self.message(&message).await?,
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    ended.insert(partition);
+                    if !self.options.follow && ended.len() >= partitions {
+                        break;
+                    }
+                }
+                Err(error) => tolerate(&error, kafka, reader)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Stop> {
+        let record = decode(message, &mut self.contents).await?;
+        match write(&record, self.options, self.out) {
+            Ok(()) => self.printed += 1,
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(Stop::ReaderGone);
+            }
+            Err(error) => {
+                let failure = Failure::stop("output", "the output cannot be written");
+                return Err(failure.source(error).into());
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn partitions(name: &str, kafka: &KafkaSettings, topic: &str) -> Result<i32, Failure> {
@@ -113,11 +183,17 @@ async fn partitions(name: &str, kafka: &KafkaSettings, topic: &str) -> Result<i3
     })
 }
 
-fn assign(reader: &StreamReader, options: &TailOptions, partitions: i32) -> Result<(), Failure> {
-    let start = if options.from_beginning { Offset::Beginning } else { Offset::End };
+fn assign(
+    reader: &StreamReader,
+    topics: &[Topic<'_>],
+    from_beginning: bool,
+) -> Result<(), Failure> {
+    let start = if from_beginning { Offset::Beginning } else { Offset::End };
     let mut assignment = TopicPartitionList::new();
-    (0..partitions)
-        .try_for_each(|partition| assignment.add_partition_offset(&options.topic, partition, start))
+    topics
+        .iter()
+        .flat_map(|(topic, partitions)| (0..*partitions).map(move |partition| (topic, partition)))
+        .try_for_each(|(topic, partition)| assignment.add_partition_offset(topic, partition, start))
         .and_then(|()| reader.assign(&assignment))
         .map_err(|error| Failure::retry("kafka", "the partitions cannot be read").source(error))
 }
@@ -127,7 +203,6 @@ fn assign(reader: &StreamReader, options: &TailOptions, partitions: i32) -> Resu
 fn tolerate(
     error: &KafkaError,
     kafka: &KafkaSettings,
-    options: &TailOptions,
     reader: &StreamReader,
 ) -> Result<(), Failure> {
     match error.rdkafka_error_code() {
@@ -140,11 +215,11 @@ fn tolerate(
             ))
         }
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-            Err(Failure::stop("kafka", format!("topic {} may not be read", options.topic))
+            Err(Failure::stop("kafka", "a topic may not be read")
                 .remedy("grant the operation Read on the topic"))
         }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            Err(Failure::stop("kafka", format!("topic {} was deleted", options.topic)))
+            Err(Failure::stop("kafka", "a topic was deleted"))
         }
         _ => Ok(()),
     }
@@ -168,7 +243,11 @@ async fn decode(message: &BorrowedMessage<'_>, contents: &mut Contents) -> Resul
 }
 
 fn write(record: &Record, options: &TailOptions, out: &mut impl Write) -> io::Result<()> {
-    let mut text = if options.json { record.json()? } else { record.line(options.colour)? };
+    let mut text = if options.json {
+        record.json()?
+    } else {
+        record.line(options.colour, options.topics.len() > 1)?
+    };
     text.push('\n');
     out.write_all(text.as_bytes())?;
     // Who watches wants to see a record when it arrives.

@@ -14,6 +14,7 @@
 //! so it is an error to try again (its producer dies by its timeout or is fenced by the next).
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,10 +23,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use super::batch::{Batch, TopicName};
 use super::consumer::{self, Reader};
+use super::producer::{Outcome, Producer, Token};
 use super::properties::Isolation;
 use super::topics::{Admin, TopicSpec, acl_command, close, unreachable_failure};
-use crate::config::settings::{KafkaSettings, Settings};
+use crate::config::settings::{KafkaSettings, TopicSettings};
 use crate::failure::Failure;
 
 /// The topic's name for the stream `name`.
@@ -34,17 +37,18 @@ pub fn topic_name(name: &str) -> String {
     format!("__walferry.{name}.position")
 }
 
-/// Creates the topic if it is missing and checks that it keeps the position for ever.
+/// Creates the topic if it is missing and checks that it keeps the position for ever. Of `topics`
+/// only `create` and `replication_factor` count.
 ///
 /// # Errors
 ///
 /// - [`Retry`](crate::failure::Class::Retry): no broker answers in time.
 /// - [`Stop`](crate::failure::Class::Stop): it may not be created, or has more than one partition
 ///   or another clean-up policy, with the command that puts it right.
-pub async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Failure> {
-    let spec = spec(&settings.name, settings.topics.create, settings.topics.replication_factor);
+pub async fn ensure(admin: &Admin, name: &str, topics: &TopicSettings) -> Result<(), Failure> {
+    let spec = spec(name, topics.create, topics.replication_factor);
     let infos = admin.ensure(std::slice::from_ref(&spec)).await?;
-    let servers = &settings.kafka.bootstrap_servers;
+    let servers = admin.bootstrap_servers();
     if let Some(info) = infos.first().filter(|info| info.partitions != 1) {
         return Err(Failure::stop(
             "position",
@@ -86,14 +90,6 @@ pub async fn ensure(admin: &Admin, settings: &Settings) -> Result<(), Failure> {
 /// - [`Stop`](crate::failure::Class::Stop): the topic may not be read.
 pub async fn read(
     admin: &Admin,
-    settings: &Settings,
-    timeout: Duration,
-) -> Result<Option<Vec<u8>>, Failure> {
-    newest(admin, &settings.name, &settings.kafka, timeout).await
-}
-
-async fn newest(
-    admin: &Admin,
     name: &str,
     kafka: &KafkaSettings,
     timeout: Duration,
@@ -121,6 +117,59 @@ async fn newest(
     task.await.map_err(|error| {
         Failure::retry("position", "reading the position was interrupted").source(error)
     })?
+}
+
+/// Writes the position record and waits until the brokers have acknowledged it: for the rare
+/// moments without a stream. The stream writes it through its own producer.
+///
+/// # Errors
+///
+/// [`Retry`](crate::failure::Class::Retry): not acknowledged within `timeout`.
+pub async fn write(settings: &Settings, value: &[u8], timeout: Duration) -> Result<(), Failure> {
+    let (name, kafka, value) = (settings.name.clone(), settings.kafka.clone(), value.to_vec());
+    let task = tokio::task::spawn_blocking(move || write_blocking(&name, &kafka, &value, timeout));
+    task.await.map_err(|error| {
+        Failure::retry("position", "writing the position was interrupted").source(error)
+    })?
+}
+
+fn write_blocking(
+    name: &str,
+    kafka: &KafkaSettings,
+    value: &[u8],
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let producer = Producer::new(name, kafka, timeout)?;
+    let topic = TopicName::from(topic_name(name));
+    let mut batch = Batch::default();
+    let mut record = batch.record(&topic);
+    let Ok(()) = record.key(|out| copy(out, name.as_bytes()));
+    let Ok(()) = record.value(|out| copy(out, value));
+    record.partition(PARTITION);
+    record.finish();
+    let failed = |what: String| {
+        Failure::retry("position", format!("the position was not written to {topic}: {what}"))
+    };
+    let Some(record) = batch.peek() else { return Err(failed("no record".to_owned())) };
+    producer.send(record, Token(0)).map_err(|error| failed(error.to_string()))?;
+    let mut reports = Vec::new();
+    while reports.is_empty() {
+        producer.poll(&mut reports);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    match reports.first().map(|report| report.outcome) {
+        Some(Outcome::Delivered) => Ok(()),
+        Some(outcome) => {
+            let reason = producer.disconnect_reason();
+            Err(failed(reason.unwrap_or_else(|| format!("{outcome:?}"))))
+        }
+        None => Err(failed("no report".to_owned())),
+    }
+}
+
+fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Infallible> {
+    out.extend_from_slice(bytes);
+    Ok(())
 }
 
 fn spec(name: &str, create: bool, replication_factor: Option<i32>) -> TopicSpec {

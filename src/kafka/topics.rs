@@ -166,6 +166,10 @@ impl Admin {
         }
     }
 
+    pub(crate) fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
     /// First offset and end of a partition, the true end: open transactions count.
     pub(crate) async fn offsets(&self, topic: &str, partition: i32) -> Result<(i64, i64), Failure> {
         let name = topic.to_owned();
@@ -476,7 +480,7 @@ fn remaining(deadline: Instant) -> Duration {
 }
 
 /// Drops a client on a thread of its own: librdkafka joins its threads first.
-pub(super) fn close<T: Send + 'static>(client: T) {
+pub(crate) fn close<T: Send + 'static>(client: T) {
     let thread = std::thread::Builder::new().name("kafka-close".to_owned());
     // Without a thread it is dropped here, with the closure.
     let _ = thread.spawn(move || drop(client));

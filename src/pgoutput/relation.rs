@@ -36,6 +36,14 @@ pub struct Relation {
     pub columns: Vec<RelationColumn>,
 }
 
+impl Relation {
+    /// `schema.name`, for people.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
 impl ReplicaIdentity {
     pub(super) fn from_wire(tag: u8) -> Result<ReplicaIdentity, Error> {
         match tag {

@@ -5,8 +5,12 @@ pub mod catalog;
 pub mod connect;
 pub mod control;
 pub mod ids;
+pub mod publication;
+pub mod query;
 pub mod replication;
+pub mod slot;
 pub mod tls;
+pub mod whitelist;
 pub mod wire;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};

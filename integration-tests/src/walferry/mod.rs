@@ -12,7 +12,8 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 /// A running (or finished) `walferry run`.
 #[derive(Debug)]
@@ -169,20 +170,41 @@ pub async fn command(arguments: &[&str], config: Option<&Config>) -> Output {
 }
 
 /// The binary: `WALFERRY_BIN`, or the one that cargo built beside this test.
+///
+/// Cargo builds it with neither `cargo test -p integration-tests` nor `cargo run --bin demo`, so a
+/// missing one and one older than its sources panic with the command that builds it.
 pub fn binary() -> PathBuf {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(find_binary).clone()
+}
+
+fn find_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("WALFERRY_BIN") {
         return path.into();
     }
+    let release = if cfg!(debug_assertions) { "" } else { " --release" };
+    let remedy = format!("build it with\n    cargo build{release} --bin walferry");
     let test = std::env::current_exe().expect("the path of this test");
-    let beside = test
-        .ancestors()
-        .skip(1)
-        .map(|directory| directory.join("walferry"))
-        .find(|path| path.is_file());
-    let command = if cfg!(debug_assertions) { "cargo build" } else { "cargo build --release" };
-    beside.unwrap_or_else(|| {
-        panic!("no walferry beside {}; build it with\n    {command}", workspace().display())
-    })
+    // Tests lie in deps/ below the directory of binaries.
+    let candidates = test.ancestors().skip(1).take(2).map(|directory| directory.join("walferry"));
+    let Some(binary) = candidates.into_iter().find(|path| path.is_file()) else {
+        panic!("no walferry beside {}; {remedy}", test.display());
+    };
+    // Cargo's own list of what went into the binary: "<binary>: <source> <source> …".
+    let inputs = fs::read_to_string(binary.with_extension("d")).expect("the binary's inputs");
+    let (_, sources) = inputs.split_once(": ").expect("a list of inputs");
+    let sources = sources.trim_end().replace("\\ ", "\0");
+    for source in sources.split(' ').map(|source| source.replace('\0', " ")) {
+        let newer = modified(Path::new(&source)) > modified(&binary);
+        assert!(!newer, "{} is older than {source}; {remedy}", binary.display());
+    }
+    binary
+}
+
+/// When a file was written; a source that is gone counts as new.
+fn modified(path: &Path) -> SystemTime {
+    let time = fs::metadata(path).and_then(|metadata| metadata.modified());
+    time.unwrap_or_else(|_| SystemTime::now())
 }
 
 fn exit_code(status: std::process::ExitStatus) -> i32 {

@@ -30,8 +30,9 @@ impl Record {
         printable(&serde_json::to_string(self)?)
     }
 
-    /// `partition@offset op key value`: of an envelope the row alone.
-    pub(super) fn line(&self, colour: bool) -> io::Result<String> {
+    /// `partition@offset op key value`: of an envelope the row alone. With several topics its name
+    /// comes first.
+    pub(super) fn line(&self, colour: bool, named: bool) -> io::Result<String> {
         let (op, value) = self.change();
         let key = match &self.key {
             Some(key) => json(key)?,
@@ -44,7 +45,11 @@ impl Record {
             Shown::Row(row) => json(row)?,
         };
         let paint = Paint { colour };
-        let mut line = paint.with(DIM, &format!("{}@{}", self.partition, self.offset));
+        let mut line = String::new();
+        if named {
+            _ = write!(line, "{} ", self.topic);
+        }
+        line.push_str(&paint.with(DIM, &format!("{}@{}", self.partition, self.offset)));
         _ = write!(line, " {} {}", paint.with(op.colour, op.symbol), paint.with(BOLD, &key));
         if !value.is_empty() {
             _ = write!(line, " {value}");
@@ -185,7 +190,7 @@ mod tests {
     }
 
     fn line(value: Option<Content>) -> String {
-        record(value).line(false).unwrap()
+        record(value).line(false, false).unwrap()
     }
 
     #[test]
@@ -197,6 +202,10 @@ mod tests {
         assert_eq!(line(envelope("t", Json::Null, Json::Null)), r#"2@41 t {"id":1}"#);
         assert_eq!(line(None), r#"2@41 x {"id":1} (tombstone)"#);
         assert_eq!(line(Some(Content::Text("hi\"".to_owned()))), r#"2@41 · {"id":1} "hi\"""#);
+        assert_eq!(
+            record(None).line(false, true).unwrap(),
+            r#"shop.public.t 2@41 x {"id":1} (tombstone)"#
+        );
         // A row with a column called op is no envelope.
         let plain = Content::Avro(object(&[("op", Json::Text("d".to_owned()))]));
         assert_eq!(line(Some(plain)), r#"2@41 · {"id":1} {"op":"d"}"#);
@@ -206,7 +215,7 @@ mod tests {
     fn colours_come_only_when_wanted_and_never_from_the_data() {
         let evil = Some(Content::Text("\u{9b}31m\u{1b}[0m".to_owned()));
         assert_eq!(line(evil.clone()), r#"2@41 · {"id":1} "\u009b31m\u001b[0m""#);
-        assert!(record(evil).line(true).unwrap().starts_with("\x1b[2m2@41\x1b[0m "));
+        assert!(record(evil).line(true, false).unwrap().starts_with("\x1b[2m2@41\x1b[0m "));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn registry() -> Registry {
 
 fn options() -> TailOptions {
     TailOptions {
-        topic: "t".to_owned(),
+        topics: vec!["t".to_owned()],
         from_beginning: true,
         json: false,
         limit: None,

@@ -46,7 +46,7 @@ async fn newest_after(records: &[(&str, Option<&str>)]) -> Option<Vec<u8>> {
         write(&kafka, records);
     }
     let admin = Admin::new("shop", &kafka, TIMEOUT).unwrap();
-    newest(&admin, "shop", &kafka, TIMEOUT).await.unwrap()
+    read(&admin, "shop", &kafka, TIMEOUT).await.unwrap()
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn a_topic_of_other_keys_has_no_position() {
 async fn a_cluster_that_is_down_is_named() {
     let kafka = settings("127.0.0.1:1", &[]);
     let admin = Admin::new("shop", &kafka, Duration::from_millis(500)).unwrap();
-    let failure = newest(&admin, "shop", &kafka, TIMEOUT).await.unwrap_err();
+    let failure = read(&admin, "shop", &kafka, TIMEOUT).await.unwrap_err();
     assert_eq!(failure.class, Class::Retry);
     assert!(failure.message.contains("127.0.0.1:1"), "{}", failure.message);
 }

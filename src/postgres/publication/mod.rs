@@ -1,0 +1,172 @@
+//! Publications: kept in step with the whitelist, or verified.
+//!
+//! [`sync`] is to be run before the slot is created and at every start. With
+//! `publication_manage = "auto"` walferry owns `<publication>` and `<publication>_inserts` and
+//! changes only what differs, all of it in one transaction; with `"never"` it changes nothing and
+//! says what SQL is needed. What is decided and why is in [`plan`]; this module asks and executes.
+//!
+//! A publication that is dropped and made again while running has another oid ([`oids`]): what
+//! was committed in between was not published, so the caller stops.
+
+mod plan;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use tokio_postgres::Client;
+
+pub use plan::{Desired, Missing, Plan, Refusal, plan, verify};
+pub use state::{Existing, Member, Operations, State, Wanted, oids};
+
+use super::Oid;
+use super::query;
+use super::whitelist::{Whitelist, dotted};
+use crate::config::settings::{Manage, Settings};
+use crate::failure::Failure;
+
+/// What the stream is to name, and what was done for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publications {
+    /// The publications to start replication with, with the oids to watch, ordered by name.
+    pub oids: Vec<(String, Oid)>,
+    /// What was changed, in words, for the log.
+    pub changes: Vec<String>,
+    /// What an operator should know.
+    pub notices: Vec<String>,
+}
+
+/// The publications cannot be brought to cover the whitelist.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    #[error("{}", joined(.0))]
+    Refused(Vec<Refusal>),
+    /// The role lacks what the statements need.
+    #[error(
+        "the publications cannot be changed: the role lacks {}",
+        .missing.iter().map(|missing| missing.what.as_str()).collect::<Vec<_>>().join(", ")
+    )]
+    Privileges { missing: Vec<Missing>, statements: Vec<String> },
+    /// `publication_manage = "never"` and they do not cover the whitelist.
+    #[error("the publications do not cover the whitelist, and publication_manage is \"never\"")]
+    Incomplete { statements: Vec<String> },
+    /// The server is a standby.
+    #[error("the publications must be changed, which a standby cannot do")]
+    Standby { statements: Vec<String> },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let failure =
+            |remedy: String| Failure::stop("publication", error.to_string()).remedy(remedy);
+        match &error {
+            Error::Refused(refusals) => {
+                failure(refusals.iter().map(Refusal::remedy).collect::<Vec<_>>().join("\n"))
+            }
+            Error::Privileges { missing, statements } => {
+                let mut grants: Vec<_> = missing.iter().map(|m| m.grant.clone()).collect();
+                grants.sort();
+                grants.dedup();
+                failure(format!(
+                    "grant it:\n{}\nor let the owner run this and set publication_manage = \
+                     \"never\":\n{}",
+                    script(&grants),
+                    script(statements)
+                ))
+            }
+            Error::Incomplete { statements } => {
+                failure(format!("run as the owner of the tables:\n{}", script(statements)))
+            }
+            Error::Standby { statements } => {
+                failure(format!("run on the primary:\n{}", script(statements)))
+            }
+            Error::Query(_) => match error {
+                Error::Query(error) => error.into(),
+                other => Failure::stop("publication", other.to_string()),
+            },
+        }
+    }
+}
+
+/// Brings the publications in step with the whitelist, or verifies that they cover it.
+///
+/// Nothing is changed when anything is refused. Dropped in the middle, the one transaction takes
+/// effect as a whole or not at all, and the next call sees which.
+pub async fn sync(
+    client: &Client,
+    settings: &Settings,
+    whitelist: &Whitelist,
+) -> Result<Publications, Error> {
+    let (plan, state) = outlook(client, settings, whitelist).await?;
+    let never = settings.postgres.publication_manage == Manage::Never;
+    if !plan.refusals.is_empty() {
+        return Err(Error::Refused(plan.refusals));
+    }
+    let (mut changes, mut notices) = (Vec::new(), plan.notices);
+    if !plan.statements.is_empty() {
+        if never {
+            return Err(Error::Incomplete { statements: plan.statements });
+        }
+        if state.in_recovery {
+            return Err(Error::Standby { statements: plan.statements });
+        }
+        if !plan.missing.is_empty() {
+            return Err(Error::Privileges { missing: plan.missing, statements: plan.statements });
+        }
+        query::execute(client, "changing the publications", &transaction(&plan.statements)).await?;
+        changes = std::mem::take(&mut notices);
+    }
+    let desired = desired(settings, whitelist);
+    let oids = oids(client, &[desired.main, desired.inserts]).await?;
+    Ok(Publications { oids, changes, notices })
+}
+
+/// What [`sync`] would do, without doing it.
+pub async fn outlook(
+    client: &Client,
+    settings: &Settings,
+    whitelist: &Whitelist,
+) -> Result<(Plan, State), query::Error> {
+    let desired = desired(settings, whitelist);
+    let state = state::read(client, &[&desired.main, &desired.inserts], whitelist).await?;
+    let plan = match settings.postgres.publication_manage {
+        Manage::Auto => plan(&desired, &state),
+        Manage::Never => verify(&desired, &state),
+    };
+    Ok((plan, state))
+}
+
+/// The name of the publication that carries inserts alone.
+#[must_use]
+pub fn inserts_name(publication: &str) -> String {
+    format!("{publication}_inserts")
+}
+
+/// Statements as a text to run: one a line, each closed.
+pub(crate) fn script(statements: &[String]) -> String {
+    statements.iter().map(|statement| format!("{statement};")).collect::<Vec<_>>().join("\n")
+}
+
+fn desired(settings: &Settings, whitelist: &Whitelist) -> Desired {
+    let exact = whitelist.unmatched.iter().filter(|pattern| Whitelist::is_exact(pattern));
+    Desired {
+        main: settings.postgres.publication.clone(),
+        inserts: inserts_name(&settings.postgres.publication),
+        via_root: settings.postgres.publish_via_partition_root,
+        unmatched: exact.map(|pattern| dotted(&pattern.schema, &pattern.table)).collect(),
+    }
+}
+
+/// One simple query, which the server runs as one transaction.
+///
+/// Adding a table waits for whoever vacuums or alters it: ten seconds are longer than such a lock
+/// normally lasts, and short enough not to queue the application behind us for long.
+fn transaction(statements: &[String]) -> String {
+    format!("SET LOCAL lock_timeout = '10s';\n{}", script(statements))
+}
+
+fn joined(refusals: &[Refusal]) -> String {
+    refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
+}

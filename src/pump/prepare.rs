@@ -1,0 +1,317 @@
+//! From a relation to its plan, off the pump: catalog, schemas, topic, compilation.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+
+use super::backoff::Backoff;
+use super::task::Task;
+use super::wake::Wake;
+use crate::avro::TableShape;
+use crate::avro::shape::ShapeRules;
+use crate::config::Settings;
+use crate::config::settings::{Manage, TopicSettings};
+use crate::envelope::ContextHeaders;
+use crate::envelope::debezium::{self, PlanInput, TablePlan};
+use crate::failure::{Class, Failure};
+use crate::kafka::topics::TopicSpec;
+use crate::kafka::{Admin, TopicName};
+use crate::outbox::{Destination, Router, RouterInput};
+use crate::pgoutput::Relation;
+use crate::postgres::catalog::{self, TableFacts, Types};
+use crate::postgres::whitelist::{Learned, Listed, Role, Whitelist};
+use crate::registry::{Registry, SchemaId, Subject};
+use crate::telemetry::Telemetry;
+
+/// A relation whose rows wait for a plan.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) relation: Relation,
+    /// `None`: the whitelist does not know its oid.
+    pub(super) listed: Option<Listed>,
+    pub(super) whitelist: Arc<Whitelist>,
+    /// Columns whose "not null" hint a row has contradicted.
+    pub(super) nullable: Vec<String>,
+    /// Read the catalog again instead of taking what the connect has read.
+    pub(super) fresh: bool,
+}
+
+/// What becomes of a relation.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) listed: Option<Listed>,
+}
+
+/// How a relation's rows become records.
+pub(super) enum Plan {
+    Unlisted,
+    Table(Box<TablePlan>),
+    Outbox(Box<Router>),
+}
+
+/// A destination of outbox events that is ready.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) topic: TopicName,
+    pub(super) key: Option<SchemaId>,
+    pub(super) value: Option<SchemaId>,
+}
+
+/// What the catalog said when the session connected.
+#[derive(Debug, Default)]
+pub(super) struct Prefetched {
+    pub(super) tables: Vec<TableFacts>,
+    pub(super) types: Types,
+}
+
+/// Makes plans in the background, and tries again for as long as that may help.
+pub(super) struct Preparer {
+    pub(super) runtime: Handle,
+    pub(super) wake: Wake,
+    pub(super) settings: Arc<Settings>,
+    pub(super) control: Arc<Client>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) database: String,
+    pub(super) context_headers: Option<ContextHeaders>,
+    pub(super) prefetched: Prefetched,
+    pub(super) waiting: Mutex<Option<String>>,
+}
+
+impl Preparer {
+    /// Begins to make the plan of a relation.
+    pub(super) fn start(self: &Arc<Self>, wanted: Wanted) -> Task<Planned> {
+        let preparer = Arc::clone(self);
+        Task::spawn(&self.runtime, &self.wake, async move {
+            let what = wanted.relation.qualified();
+            preparer.persist(&what, || preparer.plan(&wanted)).await
+        })
+    }
+
+    /// Begins to make a topic and its schemas ready.
+    pub(super) fn destination(
+        self: &Arc<Self>,
+        destination: Destination,
+        listed: Option<&Listed>,
+    ) -> Task<Admitted> {
+        let rule = listed.and_then(|listed| match listed.role {
+            Role::Outbox { rule } => self.settings.outboxes.get(rule),
+            Role::Table { .. } => None,
+        });
+        let topics = rule.map_or_else(|| self.settings.topics.clone(), |rule| rule.topics.clone());
+        let preparer = Arc::clone(self);
+        Task::spawn(&self.runtime, &self.wake, async move {
+            preparer.persist(&destination.topic, || preparer.admit(&destination, &topics)).await
+        })
+    }
+
+    /// The last failure of what is being tried again.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tries until it works, an operator is needed, or the control connection is lost.
+    async fn persist<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        what: &str,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure> {
+        let mut backoff = Backoff::default();
+        loop {
+            let failure = match attempt().await {
+                Ok(done) => {
+                    if self.set_waiting(None).is_some() {
+                        tracing::info!(table = what, "schemas and topic are ready");
+                    }
+                    return Ok(done);
+                }
+                Err(failure) => failure,
+            };
+            if failure.class == Class::Stop || self.control.is_closed() {
+                return Err(failure);
+            }
+            self.telemetry.failure(&failure);
+            if self.set_waiting(Some(failure.message.clone())).is_none() {
+                tracing::warn!(table = what, error = %failure, "waiting for schemas or topic");
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    fn set_waiting(&self, failure: Option<String>) -> Option<String> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *waiting, failure)
+    }
+
+    async fn plan(&self, wanted: &Wanted) -> Result<Planned, Failure> {
+        let mut whitelist = Whitelist::clone(&wanted.whitelist);
+        let listed = match &wanted.listed {
+            Some(listed) => listed.clone(),
+            None => match self.learn(&mut whitelist, &wanted.relation).await? {
+                Some(listed) => listed,
+                None => return Ok(Planned { plan: Plan::Unlisted, listed: None }),
+            },
+        };
+        let shape = self.shape(wanted, &listed).await?;
+        let plan = match listed.role {
+            Role::Table { rule } => {
+                self.table(rule, whitelist.target(&listed), &shape).await?
+            }
+            Role::Outbox { rule } => self.outbox(rule, &shape)?,
+        };
+        Ok(Planned { plan, listed: Some(listed) })
+    }
+
+    /// Asks the catalog about a relation that the whitelist does not know by oid.
+    async fn learn(
+        &self,
+        whitelist: &mut Whitelist,
+        relation: &Relation,
+    ) -> Result<Option<Listed>, Failure> {
+        let Relation { oid, schema, name, .. } = relation;
+        match whitelist.learn(&self.control, *oid, schema, name).await? {
+            Learned::Listed => Ok(whitelist.entries.get(oid).cloned()),
+            Learned::Unlisted => Ok(None),
+            Learned::Vanished if self.settings.postgres.publication_manage == Manage::Never => {
+                tracing::warn!(table = relation.qualified(), "unlisted and gone: its rows stay");
+                Ok(None)
+            }
+            Learned::Vanished => Err(Failure::stop(
+                "whitelist",
+                format!(
+                    "rows of {} arrive, which the catalog does not know any more and no [[table]] \
+                     lists by name: whether it belonged to a listed table cannot be told",
+                    relation.qualified()
+                ),
+            )
+            .remedy(format!(
+                "list it by name ([[table]] name = \"{}\") to deliver its rows",
+                relation.qualified()
+            ))),
+        }
+    }
+
+    async fn shape(&self, wanted: &Wanted, listed: &Listed) -> Result<TableShape, Failure> {
+        let relation = &wanted.relation;
+        let rules = self.rules(listed);
+        let known = self.prefetched.tables.iter().find(|table| table.oid == relation.oid);
+        let read;
+        let (facts, types) = match known.filter(|_| !wanted.fresh) {
+            Some(facts) => (Some(facts), &self.prefetched.types),
+            None => {
+                read = self.read_catalog(relation).await?;
+                (read.tables.first(), &read.types)
+            }
+        };
+        let mut shape = TableShape::resolve(relation, facts, types, &rules)
+            .map_err(|error| Failure::stop("schema", error.to_string()))?;
+        for name in &wanted.nullable {
+            if let Some(index) = shape.columns.iter().position(|column| column.name == *name) {
+                shape.widen(index);
+            }
+        }
+        Ok(shape)
+    }
+
+    async fn read_catalog(&self, relation: &Relation) -> Result<Prefetched, Failure> {
+        let tables = catalog::tables(&self.control, &[relation.oid]).await?;
+        let mut oids: Vec<_> = relation.columns.iter().map(|column| column.type_oid).collect();
+        oids.sort_unstable();
+        oids.dedup();
+        let types = catalog::types(&self.control, &oids).await?;
+        Ok(Prefetched { tables, types })
+    }
+
+    fn rules(&self, listed: &Listed) -> ShapeRules {
+        match listed.role {
+            Role::Table { rule } => self.settings.tables.get(rule).map_or_else(
+                ShapeRules::default,
+                |rule| ShapeRules {
+                    key_columns: rule.key_columns.clone(),
+                    exclude_columns: rule.exclude_columns.clone(),
+                },
+            ),
+            Role::Outbox { .. } => ShapeRules::default(),
+        }
+    }
+
+    async fn table(
+        &self,
+        rule: usize,
+        target: &Listed,
+        shape: &TableShape,
+    ) -> Result<Plan, Failure> {
+        let settings = &self.settings;
+        let rule = settings.tables.get(rule).ok_or_else(|| {
+            Failure::stop("internal", "the whitelist names a table rule that does not exist")
+        })?;
+        let topic = settings.topic_for(rule, &target.schema, &target.name);
+        let topic = TopicName::from(topic);
+        let schemas = debezium::schemas(&settings.name, shape, &settings.format);
+        self.ensure(TopicSpec::new(Arc::clone(&topic), &rule.topics)).await?;
+        let key_schema = match &schemas.key {
+            Some(text) => Some(self.registry.register(&Subject::key_of(&topic), text).await?),
+            None => None,
+        };
+        let value_schema =
+            self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
+        let plan = TablePlan::compile(PlanInput {
+            name: &settings.name,
+            database: &self.database,
+            shape,
+            format: &settings.format,
+            topic,
+            key_schema,
+            value_schema,
+            inserts_only: rule.inserts_only,
+            context_headers: self.context_headers.clone(),
+        })
+        .map_err(|error| Failure::stop("schema", error.to_string()))?;
+        Ok(Plan::Table(Box::new(plan)))
+    }
+
+    fn outbox(&self, rule: usize, shape: &TableShape) -> Result<Plan, Failure> {
+        let settings = &self.settings;
+        let rule = settings.outboxes.get(rule).ok_or_else(|| {
+            Failure::stop("internal", "the whitelist names an outbox rule that does not exist")
+        })?;
+        let router = Router::compile(RouterInput {
+            name: &settings.name,
+            rule,
+            shape,
+            format: &settings.format,
+            context_headers: self.context_headers.clone(),
+        })
+        .map_err(|error| Failure::stop("outbox", error.to_string()))?;
+        Ok(Plan::Outbox(Box::new(router)))
+    }
+
+    async fn admit(
+        &self,
+        destination: &Destination,
+        topics: &TopicSettings,
+    ) -> Result<Admitted, Failure> {
+        let topic = &destination.topic;
+        self.ensure(TopicSpec::new(Arc::clone(topic), topics)).await?;
+        let key = match &destination.key_schema {
+            Some(text) => Some(self.registry.register(&Subject::key_of(topic), text).await?),
+            None => None,
+        };
+        let value = match &destination.value_schema {
+            Some(text) => Some(self.registry.register(&Subject::value_of(topic), text).await?),
+            None => None,
+        };
+        Ok(Admitted { topic: Arc::clone(topic), key, value })
+    }
+
+    async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
+        let admin = Admin::new(
+            &self.settings.name,
+            &self.settings.kafka,
+            super::session::KAFKA_TIMEOUT,
+        )?;
+        admin.ensure(&[topic]).await?;
+        Ok(())
+    }
+}

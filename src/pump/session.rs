@@ -1,0 +1,356 @@
+//! Connecting: everything that has to hold before the first record.
+//!
+//! The order is that of the argument: the position is read before anything is changed; position,
+//! slot and server are compared; publications come before the slot; `START_REPLICATION` takes the
+//! slot, which is the lease; and since the server silently fast-forwards a start position, the
+//! slot is compared once more after that. Only then is anything produced.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::prepare::{Prefetched, Preparer};
+use super::relations::Relations;
+use super::sink::Source;
+use super::task::Task;
+use super::wake::Wake;
+use super::watch::{Watch, Watcher};
+use crate::config::Settings;
+use crate::config::settings::Manage;
+use crate::delivery::startup::{self, Decision, Gap, Ownership, Server};
+use crate::delivery::{Position, SlotOrigin};
+use crate::envelope::ContextHeaders;
+use crate::envelope::message::{self, MessageInput, MessagePlan};
+use crate::failure::Failure;
+use crate::kafka::topics::TopicSpec;
+use crate::kafka::{Admin, position_topic};
+use crate::postgres::catalog::{self, ServerInfo};
+use crate::postgres::control::{self, Control};
+use crate::postgres::publication::{self, Publications};
+use crate::postgres::replication::{Client, Error as ReplicationError, StartReplication, Stream};
+use crate::postgres::slot::{self, SlotState};
+use crate::postgres::whitelist::{self, Whitelist};
+use crate::postgres::{Lsn, Oid, Timeline};
+use crate::registry::{Registry, Subject};
+use crate::telemetry::Telemetry;
+
+/// How long one question to Kafka may take.
+pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connected stream, ready to be followed.
+pub(super) struct Session {
+    pub(super) stream: Stream,
+    pub(super) relations: Relations,
+    pub(super) watch: Watch,
+    pub(super) source: Source,
+    pub(super) done: Lsn,
+    /// `None` for never.
+    pub(super) wal_sender_timeout: Option<Duration>,
+    pub(super) messages: Option<MessagePlan>,
+}
+
+/// Connects, as often as it takes.
+pub(super) struct Connector {
+    pub(super) settings: Arc<Settings>,
+    pub(super) runtime: Handle,
+    pub(super) registry: Arc<Registry>,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) wake: Wake,
+}
+
+/// What both sides say before anything is changed.
+struct Found {
+    control: Control,
+    replication: Client,
+    info: ServerInfo,
+    server: Server,
+    whitelist: Whitelist,
+    position: Option<Position>,
+    slot: SlotState,
+}
+
+impl Connector {
+    /// Goes all the way to a started stream.
+    pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
+        let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
+        let (found, position) =
+            tokio::try_join!(self.look(), self.read_position(&admin))?;
+        let found = Found { position, ..found };
+        let publications = self.publish(&found).await?;
+        let done = self.settle_position(&found).await?;
+        let messages = self.messages(&admin, &found.info.database).await?;
+        drop(admin);
+        let prefetched = prefetch(&found.control, &found.whitelist).await?;
+        self.start(found, publications, done, messages, prefetched).await
+    }
+
+    async fn read_position(&self, admin: &Admin) -> Result<Option<Position>, Failure> {
+        position_topic::ensure(admin, &self.settings).await?;
+        read_position(admin, &self.settings).await
+    }
+
+    async fn look(&self) -> Result<Found, Failure> {
+        let postgres = &self.settings.postgres;
+        let name = application_name(&self.settings.name);
+        let timeout = postgres.connect_timeout;
+        let control = control::connect(&postgres.target, timeout, &name).await?;
+        let mut replication =
+            Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
+        let info = catalog::server_info(&control.client).await?;
+        let server = server(&mut replication, &info, &self.settings).await?;
+        let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
+        whitelist.ensure()?;
+        for pattern in &whitelist.unmatched {
+            let pattern = format!("{}.{}", pattern.schema, pattern.table);
+            tracing::warn!(pattern, "no table matches; it may be created later");
+        }
+        let slot = slot::read(&control.client, &postgres.slot).await?;
+        Ok(Found { control, replication, info, server, whitelist, position: None, slot })
+    }
+
+    async fn publish(&self, found: &Found) -> Result<Publications, Failure> {
+        // Refused starts change nothing, not even a publication.
+        if let Decision::Refuse(gap) = self.decide(found) {
+            return Err(refusal(&gap));
+        }
+        if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
+            let intent = Position::Intent(found.server.origin.clone());
+            position_topic::write(&self.settings, &intent.to_bytes(), KAFKA_TIMEOUT).await?;
+        }
+        let publications =
+            publication::sync(&found.control.client, &self.settings, &found.whitelist).await?;
+        for change in &publications.changes {
+            tracing::info!(change, "publication changed");
+        }
+        for notice in &publications.notices {
+            tracing::warn!(notice, "publication");
+        }
+        Ok(publications)
+    }
+
+    fn decide(&self, found: &Found) -> Decision {
+        let ownership = match self.settings.postgres.slot_manage {
+            Manage::Auto => Ownership::Walferry,
+            Manage::Never => Ownership::Operator,
+        };
+        let slot = startup_slot(&found.slot);
+        startup::decide(found.position.as_ref(), &slot, &found.server, ownership)
+    }
+
+    /// Makes or takes the slot as decided, and the position that belongs to it.
+    async fn settle_position(&self, found: &Found) -> Result<Lsn, Failure> {
+        let client = &found.control.client;
+        let name = &self.settings.postgres.slot;
+        let done = match self.decide(found) {
+            Decision::Refuse(gap) => return Err(refusal(&gap)),
+            Decision::Resume { done } => return Ok(done),
+            Decision::Adopt { done } => done,
+            Decision::FirstStart => slot::create(client, name).await?,
+            Decision::RepeatFirstStart => {
+                tracing::warn!(slot = name, "an earlier first start did not finish: beginning anew");
+                slot::drop(client, name).await?;
+                slot::create(client, name).await?
+            }
+        };
+        let position = Position::At {
+            origin: found.server.origin.clone(),
+            timeline: found.server.timeline,
+            done,
+            partial: None,
+        };
+        position_topic::write(&self.settings, &position.to_bytes(), KAFKA_TIMEOUT).await?;
+        tracing::info!(slot = name, position = %done, "first position");
+        Ok(done)
+    }
+
+    async fn messages(
+        &self,
+        admin: &Admin,
+        database: &str,
+    ) -> Result<Option<MessagePlan>, Failure> {
+        let settings = &self.settings;
+        if !settings.messages.enabled {
+            return Ok(None);
+        }
+        let topic = message::topic(&settings.name);
+        let schemas = message::schemas();
+        admin.ensure(&[TopicSpec::new(Arc::clone(&topic), &settings.topics)]).await?;
+        let key = schemas.key.as_deref().unwrap_or_default();
+        let key_schema = self.registry.register(&Subject::key_of(&topic), key).await?;
+        let value_schema =
+            self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
+        Ok(Some(MessagePlan::new(MessageInput {
+            name: &settings.name,
+            database,
+            topic,
+            key_schema,
+            value_schema,
+        })))
+    }
+
+    async fn start(
+        &self,
+        found: Found,
+        publications: Publications,
+        done: Lsn,
+        messages: Option<MessagePlan>,
+        prefetched: Prefetched,
+    ) -> Result<Box<Session>, Failure> {
+        let Found { control, replication, info, server, whitelist, .. } = found;
+        let postgres = &self.settings.postgres;
+        let names: Vec<&str> = publications.oids.iter().map(|(name, _)| name.as_str()).collect();
+        let request = StartReplication {
+            slot: &postgres.slot,
+            start: done,
+            proto_version: 1,
+            publications: &names,
+            messages: self.settings.messages.enabled,
+            max_message_bytes: postgres.max_message_bytes,
+        };
+        let stream = replication.start_replication(&request).await.map_err(slot_failure)?;
+        self.compare_again(&control, done).await?;
+        let client = Arc::new(control.client);
+        let whitelist = Arc::new(whitelist);
+        let (news, received) = mpsc::channel();
+        let watcher = Watcher {
+            control: Arc::clone(&client),
+            settings: Arc::clone(&self.settings),
+            telemetry: Arc::clone(&self.telemetry),
+            whitelist: Arc::clone(&whitelist),
+            publications: publications.oids,
+            news,
+        };
+        let watch = Task::spawn(&self.runtime, &self.wake, watcher.run());
+        let preparer = Preparer {
+            runtime: self.runtime.clone(),
+            wake: self.wake.clone(),
+            settings: Arc::clone(&self.settings),
+            control: client,
+            registry: Arc::clone(&self.registry),
+            telemetry: Arc::clone(&self.telemetry),
+            database: info.database,
+            context_headers: self.context_headers(),
+            prefetched,
+            waiting: std::sync::Mutex::default(),
+        };
+        let timeout = info.wal_sender_timeout;
+        Ok(Box::new(Session {
+            stream,
+            relations: Relations::new(whitelist, Arc::new(preparer)),
+            watch: Watch::new(watch, received),
+            source: Source { origin: server.origin, timeline: server.timeline },
+            done,
+            wal_sender_timeout: (!timeout.is_zero()).then_some(timeout),
+            messages,
+        }))
+    }
+
+    /// The server starts a slot at its confirmed position if that is past the one asked for, and
+    /// does not say so.
+    async fn compare_again(&self, control: &Control, done: Lsn) -> Result<(), Failure> {
+        let name = &self.settings.postgres.slot;
+        match startup_slot(&slot::read(&control.client, name).await?) {
+            startup::Slot::Ready { confirmed } if confirmed <= done => Ok(()),
+            startup::Slot::Ready { confirmed } => {
+                Err(refusal(&Gap::SlotAhead { slot: name.clone(), confirmed, done }))
+            }
+            startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot: name.clone(), done })),
+            startup::Slot::Unusable(reason) => {
+                Err(refusal(&Gap::SlotUnusable { slot: name.clone(), reason }))
+            }
+        }
+    }
+
+    fn context_headers(&self) -> Option<ContextHeaders> {
+        let run = format!("{:016x}", fastrand::u64(..));
+        self.settings.format.context_headers.then(|| ContextHeaders::new(&self.settings.name, &run))
+    }
+}
+
+/// The name that sessions carry in `pg_stat_activity`. Fixed, so that a wildcard in
+/// `synchronous_standby_names` is the only one that can match it by accident.
+pub(crate) fn application_name(name: &str) -> String {
+    format!("walferry_{name}")
+}
+
+/// Reads the position record and its meaning.
+pub(crate) async fn read_position(
+    admin: &Admin,
+    settings: &Settings,
+) -> Result<Option<Position>, Failure> {
+    let bytes = position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
+    bytes
+        .map(|bytes| {
+            Position::from_bytes(&bytes).map_err(|error| {
+                Failure::stop("position", error.to_string())
+                    .remedy("`walferry position show` prints it, `walferry position set` replaces it")
+            })
+        })
+        .transpose()
+}
+
+/// Who the server is, as the position records it.
+pub(crate) async fn server(
+    replication: &mut Client,
+    info: &ServerInfo,
+    settings: &Settings,
+) -> Result<Server, Failure> {
+    let identity = replication.identify_system().await?;
+    let history = replication.timeline_history(identity.timeline).await?;
+    Ok(Server {
+        origin: SlotOrigin {
+            system: identity.system_id,
+            database: info.database_oid,
+            slot: settings.postgres.slot.clone(),
+        },
+        timeline: identity.timeline,
+        flushed: identity.flushed,
+        history: history
+            .iter()
+            .map(|ended| (ended.timeline, ended.switch))
+            .collect::<Vec<(Timeline, Lsn)>>(),
+    })
+}
+
+/// The slot as the start-up table sees it.
+pub(crate) fn startup_slot(state: &SlotState) -> startup::Slot {
+    match state {
+        SlotState::Missing { .. } => startup::Slot::Missing,
+        SlotState::Exists(slot) => match (slot.fault(), slot.confirmed_flush_lsn) {
+            (Some(fault), _) => startup::Slot::Unusable(fault.to_string()),
+            (None, Some(confirmed)) => startup::Slot::Ready { confirmed },
+            (None, None) => startup::Slot::Unusable("it has no confirmed position".to_owned()),
+        },
+    }
+}
+
+pub(crate) fn refusal(gap: &Gap) -> Failure {
+    Failure::stop("position", gap.to_string()).remedy(gap.remedy())
+}
+
+fn slot_failure(error: ReplicationError) -> Failure {
+    match error {
+        ReplicationError::SlotActive { .. } => {
+            let mut failure = Failure::from(error);
+            failure.kind = "slot_active";
+            failure
+        }
+        other => other.into(),
+    }
+}
+
+/// One question each for all listed tables and all their types, however many there are.
+async fn prefetch(control: &Control, whitelist: &Whitelist) -> Result<Prefetched, Failure> {
+    let oids: Vec<Oid> = whitelist.entries.keys().copied().collect();
+    let tables = catalog::tables(&control.client, &oids).await?;
+    let mut types: Vec<Oid> = tables
+        .iter()
+        .flat_map(|table| table.columns.iter().map(|column| column.type_oid))
+        .collect();
+    types.sort_unstable();
+    types.dedup();
+    let types = catalog::types(&control.client, &types).await?;
+    Ok(Prefetched { tables, types })
+}

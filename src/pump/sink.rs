@@ -1,0 +1,308 @@
+//! The way out: the producer, the ledger of what it has in flight, and the position that follows.
+//!
+//! A [`Sink`] outlives connections to Postgres. Losing replication never drops what was enqueued:
+//! it is delivered or fails, its reports reach the ledger, and only then the next connection
+//! begins (with a new epoch), so that no repeat can overtake an older record.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::delivery::ledger::Settled;
+use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Ticket};
+use crate::failure::Failure;
+use crate::kafka::{
+    Batch, ErrorClass, ErrorCode, Outcome, Producer, Report, SendError, Token, TopicName,
+    position_topic,
+};
+use crate::postgres::{Lsn, PgTime, Timeline};
+use crate::telemetry::PumpMetrics;
+
+/// Whether a batch was taken whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Produced {
+    All,
+    /// The producer's queue is full: collect reports, then go on with the same batch.
+    Full,
+}
+
+/// A delivery that failed after it was enqueued. The stream has to be rebuilt from the position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeliveryFailure {
+    /// Nothing is wrong with what was sent: the brokers did not answer in time.
+    pub(super) is_outage: bool,
+    class: ErrorClass,
+    reason: String,
+}
+
+impl DeliveryFailure {
+    fn reported(code: ErrorCode, class: ErrorClass) -> DeliveryFailure {
+        let is_outage = code == ErrorCode::MessageTimedOut;
+        DeliveryFailure { is_outage, class, reason: format!("{code:?}") }
+    }
+
+    /// As the pump reports it; `hopeless` when trying again has not helped.
+    pub(super) fn failure(&self, hopeless: bool) -> Failure {
+        let message = format!("a record was not delivered: {}", self.reason);
+        match self.class {
+            ErrorClass::RejectRecord => Failure::stop("delivery", message).remedy(
+                "compare kafka.max_record_bytes with the topic's max.message.bytes, and the \
+                 record's timestamp with message.timestamp.*.max.ms",
+            ),
+            ErrorClass::Table => Failure::stop("delivery", message).remedy(
+                "see that the topic exists and that walferry may write to it (ACLs: docs/operations.md)",
+            ),
+            ErrorClass::Retry | ErrorClass::Fatal if hopeless => {
+                Failure::stop("delivery", format!("{message}; new producers fared no better"))
+            }
+            ErrorClass::Retry | ErrorClass::Fatal => Failure::retry("delivery", message),
+        }
+    }
+}
+
+/// What a connection delivers from: written into each position record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) origin: SlotOrigin,
+    pub(super) timeline: Timeline,
+}
+
+/// Finite, so that a process that was paused cannot send old values long after its successor; and
+/// longer than most broker restarts.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+pub(super) struct Sink {
+    producer: Producer,
+    reports: Vec<Report>,
+    ledger: Ledger,
+    confirmation: Confirmation,
+    source: Option<Source>,
+    position_topic: TopicName,
+    position_key: String,
+    position_batch: Batch,
+    failed: Option<DeliveryFailure>,
+    /// When a report last said that something was delivered, or nothing was in flight.
+    progress: Instant,
+    /// Records were delivered since the last position record.
+    delivered: bool,
+    /// Records were delivered on this connection.
+    progressed: bool,
+}
+
+impl Sink {
+    pub(super) fn new(settings: &Settings, now: Instant) -> Result<Sink, Failure> {
+        let producer = Producer::new(&settings.name, &settings.kafka, MESSAGE_TIMEOUT)?;
+        Ok(Sink {
+            producer,
+            reports: Vec::new(),
+            ledger: Ledger::new(0, Lsn::INVALID),
+            confirmation: Confirmation::new(Lsn::INVALID),
+            source: None,
+            position_topic: TopicName::from(position_topic::topic_name(&settings.name)),
+            position_key: settings.name.clone(),
+            position_batch: Batch::default(),
+            failed: None,
+            progress: now,
+            delivered: false,
+            progressed: false,
+        })
+    }
+
+    /// Begins a connection's ledger at the position `done`. Nothing may be in flight.
+    pub(super) fn begin(&mut self, source: Source, done: Lsn, now: Instant) {
+        debug_assert_eq!(self.ledger.in_flight(), 0, "a connection over another's records");
+        self.ledger = Ledger::new(self.ledger.epoch().wrapping_add(1), done);
+        self.confirmation = Confirmation::new(done);
+        self.source = Some(source);
+        self.progress = now;
+        self.delivered = false;
+        self.progressed = false;
+    }
+
+    /// Replaces the producer after a failed delivery. Nothing may be in flight.
+    pub(super) fn rebuild(&mut self, settings: &Settings) -> Result<(), Failure> {
+        debug_assert_eq!(self.producer.in_flight(), 0, "a producer replaced under its records");
+        self.producer = Producer::new(&settings.name, &settings.kafka, MESSAGE_TIMEOUT)?;
+        self.failed = None;
+        Ok(())
+    }
+
+    /// Hands the rest of `batch` to the producer, in order, as records of the open unit.
+    /// `taken` sees each record that was taken: its bytes, and whether it is a tombstone.
+    pub(super) fn produce(
+        &mut self,
+        batch: &mut Batch,
+        mut taken: impl FnMut(usize, bool),
+    ) -> Result<Produced, SendError> {
+        let token = Token(self.ledger.ticket().to_bits());
+        while let Some(record) = batch.peek() {
+            let (key, value) = (record.key(), record.value());
+            let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+            let tombstone = value.is_none();
+            match self.producer.send(record, token) {
+                Ok(()) => {}
+                Err(SendError::QueueFull) => return Ok(Produced::Full),
+                Err(error) => return Err(error),
+            }
+            self.ledger.enqueued();
+            batch.advance();
+            taken(bytes, tombstone);
+        }
+        Ok(Produced::All)
+    }
+
+    /// The open unit is complete; `end` is just past its commit record.
+    pub(super) fn commit(&mut self, end: Lsn, metrics: &mut PumpMetrics) {
+        self.ledger.commit(end, &mut |unit: Settled| {
+            metrics.transaction_acknowledged(since(unit.commit_time, unix_micros()));
+        });
+    }
+
+    /// Fetches all reports there are and enters them.
+    pub(super) fn collect(&mut self, now: Instant, metrics: &mut PumpMetrics) {
+        self.producer.poll(&mut self.reports);
+        let unix_micros = unix_micros();
+        let mut acknowledged = 0;
+        for report in self.reports.drain(..) {
+            let ticket = Ticket::from_bits(report.token.0);
+            match report.outcome {
+                Outcome::Delivered => {
+                    self.progress = now;
+                    if let Ticket::Position { epoch } = ticket {
+                        if epoch == self.ledger.epoch() {
+                            self.confirmation.stored();
+                        }
+                        continue;
+                    }
+                    acknowledged += 1;
+                    let settled = &mut |unit: Settled| {
+                        metrics.transaction_acknowledged(since(unit.commit_time, unix_micros));
+                    };
+                    if self.ledger.acknowledged(ticket, settled) {
+                        self.delivered = true;
+                        self.progressed = true;
+                    }
+                }
+                // Neither an acknowledgement nor a fault: a purge is asked for only on the way out.
+                Outcome::Purged => {}
+                Outcome::Failed(code, class) => {
+                    self.failed.get_or_insert_with(|| DeliveryFailure::reported(code, class));
+                }
+            }
+        }
+        metrics.acknowledged(acknowledged);
+        if self.producer.in_flight() == 0 {
+            self.progress = now;
+        }
+    }
+
+    /// Writes a position record when one is due.
+    pub(super) fn write_position(&mut self, urgent: bool, now: Instant) -> Result<(), SendError> {
+        let durable = self.ledger.durable();
+        let Some(done) = self.confirmation.due(durable, self.delivered, urgent, now) else {
+            return Ok(());
+        };
+        let Some(source) = &self.source else { return Ok(()) };
+        let position = Position::At {
+            origin: source.origin.clone(),
+            timeline: source.timeline,
+            done,
+            partial: None,
+        };
+        self.position_batch.clear(1024);
+        let mut record = self.position_batch.record(&self.position_topic);
+        let Ok(()) = record.key(|out| copy(out, self.position_key.as_bytes()));
+        let Ok(()) = record.value(|out| copy(out, &position.to_bytes()));
+        record.partition(0);
+        record.finish();
+        let ticket = Ticket::Position { epoch: self.ledger.epoch() };
+        let Some(record) = self.position_batch.peek() else { return Ok(()) };
+        match self.producer.send(record, Token(ticket.to_bits())) {
+            Ok(()) => {
+                self.confirmation.writing(done, now);
+                self.delivered = false;
+                Ok(())
+            }
+            // It is due again at the next turn.
+            Err(SendError::QueueFull) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// What may be reported to Postgres as flushed.
+    pub(super) fn confirmed(&self) -> Lsn {
+        self.confirmation.confirmed()
+    }
+
+    /// Whether nothing is in flight, and the position says all that was delivered (as far as it
+    /// can be written).
+    pub(super) fn is_drained(&self) -> bool {
+        let told = self.confirmation.confirmed() >= self.ledger.durable();
+        !self.has_in_flight() && (told || self.failed.is_some())
+    }
+
+    /// Whether a report may still come.
+    pub(super) fn has_in_flight(&self) -> bool {
+        self.producer.in_flight() > 0
+    }
+
+    /// The first delivery that failed since the producer was made.
+    pub(super) fn failed(&self) -> Option<&DeliveryFailure> {
+        self.failed.as_ref()
+    }
+
+    /// The producer refused a position record.
+    pub(super) fn fail(&mut self, error: &SendError) {
+        let class = match error {
+            SendError::Rejected(_, class) => *class,
+            SendError::QueueFull => ErrorClass::Retry,
+            SendError::TooLarge { .. } => ErrorClass::RejectRecord,
+            SendError::Fatal { .. } => ErrorClass::Fatal,
+        };
+        let reason = error.to_string();
+        self.failed.get_or_insert(DeliveryFailure { is_outage: false, class, reason });
+    }
+
+    /// Whether anything was delivered on this connection.
+    pub(super) fn has_progressed(&self) -> bool {
+        self.progressed
+    }
+
+    /// What Kafka says about itself while nothing is acknowledged.
+    pub(super) fn describe_stall(&self) -> String {
+        let reason = self.producer.disconnect_reason();
+        reason.unwrap_or_else(|| "the brokers answer, but do not acknowledge".to_owned())
+    }
+
+    /// How long something has been in flight without any acknowledgement.
+    pub(super) fn stalled_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.progress)
+    }
+}
+
+fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Infallible> {
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// The wall clock, in microseconds since the Unix epoch.
+pub(super) fn unix_micros() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_micros()).ok())
+        .unwrap_or_default()
+}
+
+fn since(commit_time: PgTime, unix_micros: i64) -> Duration {
+    let micros = unix_micros.saturating_sub(commit_time.unix_micros());
+    Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
