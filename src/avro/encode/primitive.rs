@@ -1,0 +1,49 @@
+//! Avro's binary primitives: zigzag numbers, length-prefixed bytes.
+
+/// Writes an `int` or a `long`: both are the same zigzag variable-length number.
+#[inline]
+pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+    while rest >= 0x80 {
+        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
+        out.push((rest & 0x7F) as u8 | 0x80);
+        rest >>= 7;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "below 0x80")]
+    out.push(rest as u8);
+}
+
+/// Writes a length. A slice is never longer than `isize::MAX`.
+#[inline]
+pub(crate) fn write_length(length: usize, out: &mut Vec<u8>) {
+    write_long(i64::try_from(length).unwrap_or(i64::MAX), out);
+}
+
+/// Writes `bytes`, or a `string` that is known to be UTF-8.
+#[inline]
+pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    write_length(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_zigzag() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (-1, &[1]),
+            (1, &[2]),
+            (63, &[0x7E]),
+            (-64, &[0x7F]),
+            (64, &[0x80, 1]),
+            (i64::MIN, &[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
+        ] {
+            let mut out = Vec::new();
+            write_long(value, &mut out);
+            assert_eq!(out, bytes, "{value}");
+        }
+    }
+}
