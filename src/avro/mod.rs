@@ -4,6 +4,7 @@
 //! [`shape`] merges a relation message with the catalog's hints; [`types`] says which Connect type
 //! a Postgres type becomes; [`schema`] writes schema text; [`plan`] compiles column encoders.
 
+pub mod names;
 pub mod plan;
 pub mod schema;
 pub mod shape;

@@ -3,7 +3,7 @@
 //! [`Applier::apply`] either handles a message whole, or says what it waits for and leaves
 //! everything as it was, so that the same message can be applied again.
 
-use super::relations::{Known, Relations, Target};
+use super::relations::{Relations, Target};
 use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
 use crate::config::glob;

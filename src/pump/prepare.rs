@@ -41,6 +41,14 @@ pub(super) struct Wanted {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) listed: Option<Listed>,
+    /// Names of the shape's columns, for errors.
+    pub(super) columns: Vec<String>,
+}
+
+impl Planned {
+    fn unlisted() -> Planned {
+        Planned { plan: Plan::Unlisted, listed: None, columns: Vec::new() }
+    }
 }
 
 /// How a relation's rows become records.
@@ -150,7 +158,7 @@ impl Preparer {
             Some(listed) => listed.clone(),
             None => match self.learn(&mut whitelist, &wanted.relation).await? {
                 Some(listed) => listed,
-                None => return Ok(Planned { plan: Plan::Unlisted, listed: None }),
+                None => return Ok(Planned::unlisted()),
             },
         };
         let shape = self.shape(wanted, &listed).await?;
@@ -160,7 +168,8 @@ impl Preparer {
             }
             Role::Outbox { rule } => self.outbox(rule, &shape)?,
         };
-        Ok(Planned { plan, listed: Some(listed) })
+        let columns = shape.columns.into_iter().map(|column| column.name).collect();
+        Ok(Planned { plan, listed: Some(listed), columns })
     }
 
     /// Asks the catalog about a relation that the whitelist does not know by oid.
@@ -205,6 +214,10 @@ impl Preparer {
             }
         };
         let mut shape = TableShape::resolve(relation, facts, types, &rules)
+            .and_then(|shape| {
+                shape.check_names(self.settings.format.name_adjustment)?;
+                Ok(shape)
+            })
             .map_err(|error| Failure::stop("schema", error.to_string()))?;
         for name in &wanted.nullable {
             if let Some(index) = shape.columns.iter().position(|column| column.name == *name) {
