@@ -98,7 +98,11 @@ fn watch_signals(runtime: &Runtime, stop: Stop) -> Result<(), Failure> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if first { stop.clean() } else { stop.now() }
+            if first {
+                stop.clean()
+            } else {
+                stop.now()
+            }
             first = false;
         }
     });

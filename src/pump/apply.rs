@@ -8,8 +8,8 @@ use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
 use crate::config::glob;
 use crate::delivery::ResumeFilter;
-use crate::envelope::message::MessagePlan;
 use crate::envelope::EventContext;
+use crate::envelope::message::MessagePlan;
 use crate::failure::Failure;
 use crate::kafka::Batch;
 use crate::outbox::{Destination, RouteError, Routed};
@@ -98,11 +98,7 @@ pub(super) struct Counted {
 }
 
 impl Applier {
-    pub(super) fn new(
-        done: Lsn,
-        messages: Option<Messages>,
-        now: PgTime,
-    ) -> Applier {
+    pub(super) fn new(done: Lsn, messages: Option<Messages>, now: PgTime) -> Applier {
         Applier {
             filter: ResumeFilter::new(done),
             transaction: None,
@@ -147,7 +143,8 @@ impl Applier {
             }
             Message::Commit(commit) => {
                 let transaction = self.transaction.take().filter(|transaction| {
-                    transaction.commit_lsn == commit.commit_lsn && commit.end_lsn >= commit.commit_lsn
+                    transaction.commit_lsn == commit.commit_lsn
+                        && commit.end_lsn >= commit.commit_lsn
                 });
                 let Some(transaction) = transaction else {
                     return Err(contradiction("a commit does not belong to the open transaction"));
@@ -264,9 +261,8 @@ impl Applier {
         at: At,
         tools: &mut Tools<'_>,
     ) -> Result<Applied, Failure> {
-        let wanted = |wanted: &&Messages| {
-            wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix))
-        };
+        let wanted =
+            |wanted: &&Messages| wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix));
         let Some(Messages { plan, .. }) = self.messages.as_ref().filter(wanted) else {
             tools.metrics.skipped(Skip::Unlisted);
             return Ok(Applied::NOTHING);
@@ -288,7 +284,8 @@ impl Applier {
             }
             _ => return Err(contradiction("a logical message is on the wrong side of a commit")),
         };
-        let last_commit_lsn = if message.transactional { self.last_commit } else { Some(message.lsn) };
+        let last_commit_lsn =
+            if message.transactional { self.last_commit } else { Some(message.lsn) };
         let event = EventContext {
             commit_lsn,
             xid,
@@ -299,10 +296,7 @@ impl Applier {
             now_nanos: at.now_nanos,
         };
         plan.message(&event, message, tools.batch);
-        let counted = Counted {
-            table: tools.metrics.table(MESSAGES),
-            kind: RecordKind::Message,
-        };
+        let counted = Counted { table: tools.metrics.table(MESSAGES), kind: RecordKind::Message };
         if !message.transactional {
             tools.sink.ledger_mut().begin(message.lsn, self.last_commit_time);
             self.last_commit = Some(message.lsn);

@@ -140,13 +140,21 @@ enum State {
     /// A background job connects; see [`session`].
     Connect(Task<Box<Session>>),
     /// The next try waits.
-    Backoff { until: Instant },
+    Backoff {
+        until: Instant,
+    },
     Streaming(Box<Streaming>),
     /// Replication is left; what is in flight is awaited. With a stream still to be closed, it is
     /// closed cleanly so that the slot is free.
-    Settling { closing: Option<Box<Closing>>, since: Instant },
+    Settling {
+        closing: Option<Box<Closing>>,
+        since: Instant,
+    },
     /// As settling, but for a stop.
-    Stopping { closing: Option<Box<Closing>>, deadline: Instant },
+    Stopping {
+        closing: Option<Box<Closing>>,
+        deadline: Instant,
+    },
     Stopped,
 }
 
@@ -299,7 +307,9 @@ impl Pump {
             };
             let failure = Failure::retry(
                 "stall",
-                format!("nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"),
+                format!(
+                    "nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"
+                ),
             );
             self.report(&failure);
             self.telemetry.reconnect("stall");

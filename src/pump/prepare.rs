@@ -163,9 +163,7 @@ impl Preparer {
         };
         let shape = self.shape(wanted, &listed).await?;
         let plan = match listed.role {
-            Role::Table { rule } => {
-                self.table(rule, whitelist.target(&listed), &shape).await?
-            }
+            Role::Table { rule } => self.table(rule, whitelist.target(&listed), &shape).await?,
             Role::Outbox { rule } => self.outbox(rule, &shape)?,
         };
         let columns = shape.columns.into_iter().map(|column| column.name).collect();
@@ -238,13 +236,12 @@ impl Preparer {
 
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
-            Role::Table { rule } => self.settings.tables.get(rule).map_or_else(
-                ShapeRules::default,
-                |rule| ShapeRules {
+            Role::Table { rule } => {
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, |rule| ShapeRules {
                     key_columns: rule.key_columns.clone(),
                     exclude_columns: rule.exclude_columns.clone(),
-                },
-            ),
+                })
+            }
             Role::Outbox { .. } => ShapeRules::default(),
         }
     }
@@ -319,11 +316,8 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin = Admin::new(
-            &self.settings.name,
-            &self.settings.kafka,
-            super::session::KAFKA_TIMEOUT,
-        )?;
+        let admin =
+            Admin::new(&self.settings.name, &self.settings.kafka, super::session::KAFKA_TIMEOUT)?;
         admin.ensure(&[topic]).await?;
         Ok(())
     }

@@ -76,8 +76,7 @@ impl Connector {
     /// Goes all the way to a started stream.
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-        let (found, position) =
-            tokio::try_join!(self.look(), self.read_position(&admin))?;
+        let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
         let found = Found { position, ..found };
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
@@ -150,7 +149,10 @@ impl Connector {
             Decision::Adopt { done } => done,
             Decision::FirstStart => slot::create(client, name).await?,
             Decision::RepeatFirstStart => {
-                tracing::warn!(slot = name, "an earlier first start did not finish: beginning anew");
+                tracing::warn!(
+                    slot = name,
+                    "an earlier first start did not finish: beginning anew"
+                );
                 slot::drop(client, name).await?;
                 slot::create(client, name).await?
             }
@@ -166,11 +168,7 @@ impl Connector {
         Ok(done)
     }
 
-    async fn messages(
-        &self,
-        admin: &Admin,
-        database: &str,
-    ) -> Result<Option<Messages>, Failure> {
+    async fn messages(&self, admin: &Admin, database: &str) -> Result<Option<Messages>, Failure> {
         let settings = &self.settings;
         if !settings.messages.enabled {
             return Ok(None);
@@ -286,8 +284,9 @@ pub(crate) async fn read_position(
     bytes
         .map(|bytes| {
             Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string())
-                    .remedy("`walferry position show` prints it, `walferry position set` replaces it")
+                Failure::stop("position", error.to_string()).remedy(
+                    "`walferry position show` prints it, `walferry position set` replaces it",
+                )
             })
         })
         .transpose()

@@ -78,11 +78,7 @@ const NOTICEABLE: Duration = Duration::from_millis(500);
 
 impl Streaming {
     /// Takes over a connected session.
-    pub(super) fn new(
-        session: Session,
-        read_nap: Duration,
-        now: Instant,
-    ) -> Streaming {
+    pub(super) fn new(session: Session, read_nap: Duration, now: Instant) -> Streaming {
         let Session { stream, relations, watch, done, wal_sender_timeout, messages, .. } = session;
         let started = PgTime::from_unix_micros(unix_micros());
         Streaming {

@@ -1,4 +1,6 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
 mod harness;
+mod kafka;
+mod registry;
 mod stream;
