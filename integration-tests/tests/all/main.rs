@@ -1,3 +1,4 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
+mod control;
 mod harness;
