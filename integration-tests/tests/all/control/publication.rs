@@ -241,3 +241,23 @@ async fn a_publication_made_again_has_another_oid(database: &Database) {
     assert_ne!(after[0], before[0]);
     assert_eq!(after[1], before[1]);
 }
+
+/// A locked table is waited for briefly; then nothing has changed and the start can be repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_table_is_not_waited_for_for_ever() {
+    let database = integration_tests::Postgres::shared_version(18).await.database("locked").await;
+    database.execute("CREATE TABLE a (id int PRIMARY KEY)").await;
+    let holder = database.connect().await;
+    let lock = "BEGIN; LOCK TABLE a IN SHARE UPDATE EXCLUSIVE MODE";
+    holder.batch_execute(lock).await.expect("the lock");
+    let client = control(&database).await;
+    let settings = settings(&database, "", &tables(&["public.a"]));
+    let error = sync(&client, &settings).await.expect_err("the table is locked");
+    assert_eq!(Failure::from(error).class, Class::Retry);
+    let made: i64 = database.value("SELECT count(*) FROM pg_publication").await;
+    assert_eq!(made, 0);
+    holder.batch_execute("COMMIT").await.expect("the end of the lock");
+    sync(&client, &settings).await.expect("the same connection can go on");
+    let timeout = client.query_one("SHOW lock_timeout", &[]).await.expect("a setting");
+    assert_eq!(timeout.get::<_, &str>(0), "0");
+}
