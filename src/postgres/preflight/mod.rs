@@ -2,7 +2,7 @@
 //! from working, or let it surprise its operator, each with its remedy as SQL or configuration.
 //!
 //! Nothing is changed. The questions are asked here; the judgements are pure and in the modules
-//! by subject: [`server`] for the server, its role and its slots, [`tables`] for the whitelist's
+//! by subject: `server` for the server, its role and its slots, `tables` for the whitelist's
 //! tables. An [`Severity::Error`] is what `run` would stop at, or a loss waiting to happen.
 
 mod rights;

@@ -58,6 +58,11 @@ impl<'a> Tables<'a> {
         let mut topics: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for listed in listed {
             let Role::Table { rule } = listed.role else { continue };
+            // Its rows leave as rows of its partitions.
+            let is_root = listed.kind == RelationKind::Partitioned;
+            if is_root && !self.settings.postgres.publish_via_partition_root {
+                continue;
+            }
             if let Some(rule) = self.settings.tables.get(rule) {
                 let topic = self.settings.topic_for(rule, &listed.schema, &listed.name);
                 topics.entry(topic).or_default().push(dotted(&listed.schema, &listed.name));
