@@ -81,7 +81,7 @@ pub(super) async fn reach<L: Login>(
     login: &L,
 ) -> Result<L::Session, Error> {
     let mut failures = Vec::new();
-    for &encryption in attempts(target.tls.mode, &endpoint.host) {
+    for &encryption in attempts(target.tls.mode, endpoint.host()) {
         let attempt = async {
             let transport = transport::open(target, endpoint, encryption).await?;
             login.login(transport, endpoint, wanted).await

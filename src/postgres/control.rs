@@ -177,6 +177,7 @@ fn login_error(endpoint: &Endpoint, error: tokio_postgres::Error) -> Error {
         return Error::Server { endpoint: endpoint.clone(), error };
     }
     let refused = |refusal| Error::Refused { endpoint: endpoint.clone(), refusal };
+    let mut words = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
@@ -192,16 +193,17 @@ fn login_error(endpoint: &Endpoint, error: tokio_postgres::Error) -> Error {
                 return Error::login(endpoint, io::Error::other(tls.clone()));
             }
         }
+        words = format!("{words}: {inner}");
         cause = inner.source();
     }
-    match refusal_of(&error.to_string()) {
+    match refusal_of(&words) {
         Some(refusal) => refused(refusal),
         None => Error::Lost { endpoint: endpoint.clone(), source: io::Error::other(error) },
     }
 }
 
-/// tokio-postgres keeps the kinds of its errors to itself; these are its words, tested against a
-/// server that provokes each.
+/// tokio-postgres keeps the kinds of its errors to itself; these are its words and its causes',
+/// tested against a server that provokes them.
 fn refusal_of(text: &str) -> Option<Refusal> {
     const WORDS: [(&str, Refusal); 6] = [
         ("password missing", Refusal::PasswordMissing),

@@ -10,3 +10,6 @@ pub mod tls;
 pub mod wire;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};
+
+#[cfg(test)]
+mod scripted_server;

@@ -253,7 +253,8 @@ impl Tls {
     fn read(&mut self, socket: &mut RawSocket, plain: &mut [u8]) -> io::Result<usize> {
         let mut filled = self.decrypt(plain)?;
         if filled == 0 && self.start == self.end && !self.closed {
-            self.start = 0;
+            // Emptied first: a read that brings nothing must not bring the old bytes back.
+            (self.start, self.end) = (0, 0);
             self.end = socket.read(&mut self.cipher)?;
             self.closed = self.end == 0;
             filled = self.decrypt(plain)?;
