@@ -3,7 +3,7 @@
 //!
 //! tokio-postgres knows three TLS modes and no channel binding of its own. It is therefore handed a
 //! channel that is already encrypted, as "direct TLS" whose handshake is a no-op that carries the
-//! binding data. Between the two sits a [`Guard`] for what tokio-postgres does not check: it would
+//! binding data. Between the two sits a guard for what tokio-postgres does not check: it would
 //! send a password in clear text over the open network, and reserve memory for a message of any
 //! length.
 
@@ -99,6 +99,7 @@ impl Login for ControlLogin<'_> {
             .connect_raw(channel, tls)
             .await
             .map_err(|error| login_error(endpoint, error))?;
+        connect::check_reported(endpoint, |name| connection.parameter(name))?;
         let server_major =
             connection.parameter("server_version").and_then(major_version).unwrap_or(0);
         let driver = Driver(tokio::spawn(async move {
