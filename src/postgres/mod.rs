@@ -15,3 +15,6 @@ pub mod whitelist;
 pub mod wire;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};
+
+#[cfg(test)]
+mod scripted_server;
