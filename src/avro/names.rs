@@ -9,7 +9,7 @@ use crate::config::settings::NameAdjustment;
 
 /// The name of a record field for a column of this name.
 #[must_use]
-pub fn field(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
+pub(super) fn field(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
     match adjustment {
         NameAdjustment::None => Cow::Borrowed(name),
         NameAdjustment::Avro if is_legal(name) => Cow::Borrowed(name),
@@ -20,7 +20,7 @@ pub fn field(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
 
 /// Whether Avro takes `name` as the name of a field.
 #[must_use]
-pub fn is_legal(name: &str) -> bool {
+pub(super) fn is_legal(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

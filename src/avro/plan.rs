@@ -24,20 +24,25 @@ pub struct RowError {
 }
 
 /// Why a row cannot be encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowErrorKind {
     /// A NULL in a column that the catalog called NOT NULL, or in an array whose elements the
     /// schema declares not null, or an unchanged TOAST value of a NOT NULL column whose type has
     /// no marker: the schema must be [widened](super::TableShape::widen).
+    #[error("holds a null that the schema has no place for")]
     UnexpectedNull,
     /// The text is not of the type's form.
+    #[error("holds text that is not of its type's form")]
     Malformed,
     /// The type's Avro image has no place for this value (numeric NaN in a decimal, say).
+    #[error("holds a value that its Avro type has no place for")]
     Unrepresentable,
     /// Not UTF-8 (a SQL_ASCII database).
+    #[error("holds text that is not UTF-8")]
     InvalidUtf8,
     /// The tuple has another number of cells than the relation message.
+    #[error("does not match the relation message, which has another number of columns")]
     CellCount,
 }
 
