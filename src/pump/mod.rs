@@ -225,7 +225,10 @@ impl Pump {
             state: state.shown(),
             not_ready: not_ready.clone(),
             positions,
-            in_flight: InFlight { records: sink.ledger().in_flight(), bytes: 0 },
+            in_flight: InFlight {
+                records: sink.ledger().in_flight(),
+                bytes: sink.ledger().in_flight_bytes(),
+            },
             oldest_pending_commit: sink.ledger().oldest().map(|(_, time)| time),
         });
     }
