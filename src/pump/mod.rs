@@ -27,6 +27,7 @@ mod session;
 mod sink;
 mod stream;
 mod task;
+mod topics;
 mod wait;
 mod wake;
 mod watch;
@@ -183,6 +184,7 @@ impl Pump {
             settings: Arc::clone(&settings),
             runtime: runtime.clone(),
             registry,
+            topics: Arc::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
