@@ -3,16 +3,19 @@
 pub mod args;
 mod completions;
 pub mod output;
+mod run;
 pub mod tail;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, GlobalArgs};
 use output::Output;
 
+use crate::config::{self, Settings};
 use crate::failure::{Class, Failure};
+use crate::telemetry::logging;
 
 /// What the process tells whoever started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +59,27 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    logging::init(cli.global.log_format, &cli.global.log_level)?;
     match &cli.command {
+        Command::Run(args) => run::run(&cli.global, args),
         Command::Completions(args) => completions::run(args),
         other => Err(Failure::stop(
             "cli",
             format!("`walferry {}` is not part of this build", other.name()),
         )),
     }
+}
+
+/// Reads the configuration; prints its warnings, or all its errors.
+fn load_settings(global: &GlobalArgs) -> Result<Settings, Failure> {
+    let loaded = config::load(&global.config).map_err(|errors| {
+        Failure::stop("config", format!("the configuration cannot be used\n{errors}"))
+    })?;
+    let origin = global.config.display().to_string();
+    for warning in &loaded.warnings {
+        Output::stderr().line(&warning.report("warning", &origin));
+    }
+    Ok(loaded.settings)
 }
 
 #[cfg(test)]

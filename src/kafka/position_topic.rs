@@ -125,8 +125,13 @@ pub async fn read(
 /// # Errors
 ///
 /// [`Retry`](crate::failure::Class::Retry): not acknowledged within `timeout`.
-pub async fn write(settings: &Settings, value: &[u8], timeout: Duration) -> Result<(), Failure> {
-    let (name, kafka, value) = (settings.name.clone(), settings.kafka.clone(), value.to_vec());
+pub async fn write(
+    name: &str,
+    kafka: &KafkaSettings,
+    value: &[u8],
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let (name, kafka, value) = (name.to_owned(), kafka.clone(), value.to_vec());
     let task = tokio::task::spawn_blocking(move || write_blocking(&name, &kafka, &value, timeout));
     task.await.map_err(|error| {
         Failure::retry("position", "writing the position was interrupted").source(error)

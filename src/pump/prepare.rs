@@ -41,6 +41,14 @@ pub(super) struct Wanted {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) listed: Option<Listed>,
+    /// Names of the shape's columns, for errors.
+    pub(super) columns: Vec<String>,
+}
+
+impl Planned {
+    fn unlisted() -> Planned {
+        Planned { plan: Plan::Unlisted, listed: None, columns: Vec::new() }
+    }
 }
 
 /// How a relation's rows become records.
@@ -150,17 +158,16 @@ impl Preparer {
             Some(listed) => listed.clone(),
             None => match self.learn(&mut whitelist, &wanted.relation).await? {
                 Some(listed) => listed,
-                None => return Ok(Planned { plan: Plan::Unlisted, listed: None }),
+                None => return Ok(Planned::unlisted()),
             },
         };
         let shape = self.shape(wanted, &listed).await?;
         let plan = match listed.role {
-            Role::Table { rule } => {
-                self.table(rule, whitelist.target(&listed), &shape).await?
-            }
+            Role::Table { rule } => self.table(rule, whitelist.target(&listed), &shape).await?,
             Role::Outbox { rule } => self.outbox(rule, &shape)?,
         };
-        Ok(Planned { plan, listed: Some(listed) })
+        let columns = shape.columns.into_iter().map(|column| column.name).collect();
+        Ok(Planned { plan, listed: Some(listed), columns })
     }
 
     /// Asks the catalog about a relation that the whitelist does not know by oid.
@@ -205,6 +212,10 @@ impl Preparer {
             }
         };
         let mut shape = TableShape::resolve(relation, facts, types, &rules)
+            .and_then(|shape| {
+                shape.check_names(self.settings.format.name_adjustment)?;
+                Ok(shape)
+            })
             .map_err(|error| Failure::stop("schema", error.to_string()))?;
         for name in &wanted.nullable {
             if let Some(index) = shape.columns.iter().position(|column| column.name == *name) {
@@ -225,13 +236,12 @@ impl Preparer {
 
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
-            Role::Table { rule } => self.settings.tables.get(rule).map_or_else(
-                ShapeRules::default,
-                |rule| ShapeRules {
+            Role::Table { rule } => {
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, |rule| ShapeRules {
                     key_columns: rule.key_columns.clone(),
                     exclude_columns: rule.exclude_columns.clone(),
-                },
-            ),
+                })
+            }
             Role::Outbox { .. } => ShapeRules::default(),
         }
     }
@@ -306,11 +316,8 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin = Admin::new(
-            &self.settings.name,
-            &self.settings.kafka,
-            super::session::KAFKA_TIMEOUT,
-        )?;
+        let admin =
+            Admin::new(&self.settings.name, &self.settings.kafka, super::session::KAFKA_TIMEOUT)?;
         admin.ensure(&[topic]).await?;
         Ok(())
     }

@@ -26,6 +26,8 @@ use crate::telemetry::{PumpMetrics, TableIndex};
 pub(super) struct Known {
     relation: Relation,
     listed: Option<Listed>,
+    /// Names of the shape's columns, for errors.
+    columns: Vec<String>,
     /// Columns whose "not null" hint a row has contradicted.
     nullable: Vec<String>,
     pub(super) target: Target,
@@ -84,8 +86,14 @@ impl Relations {
             }
             whitelist::Relation::Unknown => None,
         };
-        let target = Target::Unlisted;
-        let mut known = Known { relation, listed, nullable: Vec::new(), target, refresh: None };
+        let mut known = Known {
+            relation,
+            listed,
+            columns: Vec::new(),
+            nullable: Vec::new(),
+            target: Target::Unlisted,
+            refresh: None,
+        };
         known.target = Target::Pending(self.preparer.start(known.wanted(&self.whitelist, fresh)));
         self.known.insert(oid, known);
         Ok(())
@@ -163,10 +171,7 @@ impl Known {
 
     /// The name of the column that an error names by its index.
     pub(super) fn column(&self, error: &RowError) -> Option<String> {
-        match &self.target {
-            Target::Table(plan, _) => plan.column_name(error.column).map(str::to_owned),
-            _ => None,
-        }
+        self.columns.get(error.column).cloned()
     }
 
     fn wanted(&self, whitelist: &Arc<Whitelist>, fresh: bool) -> Wanted {
@@ -180,10 +185,10 @@ impl Known {
     }
 
     fn settle(&mut self, metrics: &mut PumpMetrics) -> Result<(), Failure> {
-        if let Target::Pending(task) = &mut self.target {
-            if let Some(planned) = task.poll() {
-                self.put(planned?, metrics);
-            }
+        if let Target::Pending(task) = &mut self.target
+            && let Some(planned) = task.poll()
+        {
+            self.put(planned?, metrics);
         }
         if let Some(planned) = self.refresh.as_mut().and_then(Task::poll) {
             self.refresh = None;
@@ -200,5 +205,6 @@ impl Known {
             Plan::Outbox(router) => Target::Outbox(router, index()),
         };
         self.listed = planned.listed;
+        self.columns = planned.columns;
     }
 }

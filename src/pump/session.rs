@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::apply::Messages;
 use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
 use super::sink::Source;
@@ -48,7 +49,7 @@ pub(super) struct Session {
     pub(super) done: Lsn,
     /// `None` for never.
     pub(super) wal_sender_timeout: Option<Duration>,
-    pub(super) messages: Option<MessagePlan>,
+    pub(super) messages: Option<Messages>,
 }
 
 /// Connects, as often as it takes.
@@ -75,8 +76,7 @@ impl Connector {
     /// Goes all the way to a started stream.
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-        let (found, position) =
-            tokio::try_join!(self.look(), self.read_position(&admin))?;
+        let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
         let found = Found { position, ..found };
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
@@ -87,7 +87,7 @@ impl Connector {
     }
 
     async fn read_position(&self, admin: &Admin) -> Result<Option<Position>, Failure> {
-        position_topic::ensure(admin, &self.settings).await?;
+        position_topic::ensure(admin, &self.settings.name, &self.settings.topics).await?;
         read_position(admin, &self.settings).await
     }
 
@@ -117,7 +117,7 @@ impl Connector {
         }
         if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
             let intent = Position::Intent(found.server.origin.clone());
-            position_topic::write(&self.settings, &intent.to_bytes(), KAFKA_TIMEOUT).await?;
+            write_position(&self.settings, &intent).await?;
         }
         let publications =
             publication::sync(&found.control.client, &self.settings, &found.whitelist).await?;
@@ -149,7 +149,10 @@ impl Connector {
             Decision::Adopt { done } => done,
             Decision::FirstStart => slot::create(client, name).await?,
             Decision::RepeatFirstStart => {
-                tracing::warn!(slot = name, "an earlier first start did not finish: beginning anew");
+                tracing::warn!(
+                    slot = name,
+                    "an earlier first start did not finish: beginning anew"
+                );
                 slot::drop(client, name).await?;
                 slot::create(client, name).await?
             }
@@ -160,16 +163,12 @@ impl Connector {
             done,
             partial: None,
         };
-        position_topic::write(&self.settings, &position.to_bytes(), KAFKA_TIMEOUT).await?;
+        write_position(&self.settings, &position).await?;
         tracing::info!(slot = name, position = %done, "first position");
         Ok(done)
     }
 
-    async fn messages(
-        &self,
-        admin: &Admin,
-        database: &str,
-    ) -> Result<Option<MessagePlan>, Failure> {
+    async fn messages(&self, admin: &Admin, database: &str) -> Result<Option<Messages>, Failure> {
         let settings = &self.settings;
         if !settings.messages.enabled {
             return Ok(None);
@@ -181,13 +180,14 @@ impl Connector {
         let key_schema = self.registry.register(&Subject::key_of(&topic), key).await?;
         let value_schema =
             self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
-        Ok(Some(MessagePlan::new(MessageInput {
+        let plan = MessagePlan::new(MessageInput {
             name: &settings.name,
             database,
             topic,
             key_schema,
             value_schema,
-        })))
+        });
+        Ok(Some(Messages { plan, prefixes: settings.messages.prefixes.clone() }))
     }
 
     async fn start(
@@ -195,7 +195,7 @@ impl Connector {
         found: Found,
         publications: Publications,
         done: Lsn,
-        messages: Option<MessagePlan>,
+        messages: Option<Messages>,
         prefetched: Prefetched,
     ) -> Result<Box<Session>, Failure> {
         let Found { control, replication, info, server, whitelist, .. } = found;
@@ -284,11 +284,21 @@ pub(crate) async fn read_position(
     bytes
         .map(|bytes| {
             Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string())
-                    .remedy("`walferry position show` prints it, `walferry position set` replaces it")
+                Failure::stop("position", error.to_string()).remedy(
+                    "`walferry position show` prints it, `walferry position set` replaces it",
+                )
             })
         })
         .transpose()
+}
+
+/// Writes a position record and waits for its acknowledgement.
+pub(crate) async fn write_position(
+    settings: &Settings,
+    position: &Position,
+) -> Result<(), Failure> {
+    let bytes = position.to_bytes();
+    position_topic::write(&settings.name, &settings.kafka, &bytes, KAFKA_TIMEOUT).await
 }
 
 /// Who the server is, as the position records it.

@@ -33,7 +33,7 @@
 mod problem;
 mod query;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -282,11 +282,12 @@ impl Whitelist {
             .filter(|candidate| candidate.kind.is_replicated())
             .filter_map(|candidate| Some((candidate.oid, self.own(candidate)?)))
             .collect();
-        for candidate in candidates {
-            if candidate.kind.is_replicated() && !self.entries.contains_key(&candidate.oid) {
-                if let Some(listed) = self.listed(candidate, &own) {
-                    self.entries.insert(candidate.oid, listed);
-                }
+        for candidate in candidates.iter().filter(|candidate| candidate.kind.is_replicated()) {
+            if self.entries.contains_key(&candidate.oid) {
+                continue;
+            }
+            if let Some(listed) = self.listed(candidate, &own) {
+                self.entries.insert(candidate.oid, listed);
             }
         }
     }
@@ -316,7 +317,7 @@ impl Whitelist {
                 None => (rule_of(&candidate.oid)?, None),
             }
         } else {
-            (rule_of(&candidate.oid).or(nearest.map(|(_, rule)| rule))?, None)
+            (rule_of(&candidate.oid).or_else(|| nearest.map(|(_, rule)| rule))?, None)
         };
         Some(Listed {
             oid: candidate.oid,
@@ -339,25 +340,27 @@ impl Whitelist {
         for rule in self.rules.iter().filter(|rule| rule.exact && rule.is_system()) {
             problems.push(Problem::System { pattern: rule.pattern.clone() });
         }
-        for candidate in candidates {
-            let Some(rule) = winner(&self.rules, &candidate.schema, &candidate.name) else {
-                continue;
-            };
-            let table = dotted(&candidate.schema, &candidate.name);
-            if candidate.kind.is_replicated() {
-                let root = self.entries.get(&candidate.oid).and_then(|listed| listed.root);
-                if let (true, Some(root)) = (rule.exact, root.and_then(|r| self.entries.get(&r))) {
-                    let root = dotted(&root.schema, &root.name);
-                    problems.push(Problem::Shadowed { table, root });
-                }
-            } else if rule.exact {
-                let (pattern, kind) = (rule.pattern.clone(), candidate.kind);
-                problems.push(Problem::NotReplicated { pattern, kind });
-            } else if candidate.kind == Kind::Unlogged {
-                problems.push(Problem::Unlogged { table });
-            }
-        }
+        problems.extend(candidates.iter().filter_map(|candidate| self.problem(candidate)));
         self.problems = problems;
+    }
+
+    fn problem(&self, candidate: &Candidate) -> Option<Problem> {
+        let rule = winner(&self.rules, &candidate.schema, &candidate.name);
+        let named = rule.filter(|rule| rule.exact);
+        let table = dotted(&candidate.schema, &candidate.name);
+        let kind = candidate.kind;
+        if kind.is_replicated() {
+            named?;
+            let root = self.entries.get(&candidate.oid)?.root?;
+            let root = self.entries.get(&root)?;
+            return Some(Problem::Shadowed { table, root: dotted(&root.schema, &root.name) });
+        }
+        if let Some(rule) = named {
+            return Some(Problem::NotReplicated { pattern: rule.pattern.clone(), kind });
+        }
+        let is_part = candidate.ancestors.iter().any(|oid| self.entries.contains_key(oid));
+        let is_meant = is_part || (rule.is_some() && kind == Kind::Unlogged);
+        is_meant.then_some(Problem::Unsent { table, kind })
     }
 }
 

@@ -227,6 +227,16 @@ fn a_rule_for_a_partition_of_a_listed_root_is_reported_as_void() {
 }
 
 #[test]
+fn a_partition_that_is_not_sent_is_reported() {
+    let mut there = partitioned();
+    there.push(of_kind(8, "other.remote", Kind::ForeignTable, &[1]));
+    let whitelist = Whitelist::build(&listing(&["public.events"], &[]), &there, None);
+    assert!(!whitelist.entries.contains_key(&Oid(8)));
+    assert!(matches!(&whitelist.problems[..], [Problem::Unsent { table, .. }]
+        if table == "other.remote"));
+}
+
+#[test]
 fn without_the_root_each_partition_has_its_own_topic() {
     let mut settings = listing(&["public.events", "public.events_2026", "public.*_old"], &[]);
     settings.postgres.publish_via_partition_root = false;
