@@ -4,11 +4,19 @@
 //! [`shape`] merges a relation message with the catalog's hints; [`types`] says which Connect type
 //! a Postgres type becomes; [`schema`] writes schema text; [`plan`] compiles column encoders.
 
-pub mod names;
+mod defaults;
+mod encode;
+mod java;
+mod json;
+mod key;
+mod names;
 pub mod plan;
 pub mod schema;
 pub mod shape;
 pub mod types;
+mod unsent;
+mod value;
 
-pub use plan::{KeyPlan, RowError, RowErrorKind, RowPlan};
-pub use shape::{ColumnShape, TableShape};
+pub use key::KeyPlan;
+pub use plan::{ColumnPlan, RowError, RowErrorKind, RowPlan};
+pub use shape::{ColumnShape, ShapeError, ShapeRules, TableShape};

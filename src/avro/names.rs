@@ -1,8 +1,7 @@
 //! Names in Avro: what is legal, and how other names are adjusted.
 //!
 //! Avro allows `[A-Za-z_][A-Za-z0-9_]*`. The three adjustments are Debezium's
-//! (`field.name.adjustment.mode` and `schema.name.adjustment.mode`), character by character in
-//! UTF-16 code units as Java sees them, so that a name outside the basic plane becomes two.
+//! (`field.name.adjustment.mode`), character by character in UTF-16 code units as Java sees them, so that a name outside the basic plane becomes two.
 
 use std::borrow::Cow;
 
@@ -10,40 +9,30 @@ use crate::config::settings::NameAdjustment;
 
 /// The name of a record field for a column of this name.
 #[must_use]
-pub fn field(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
+pub(super) fn field(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
     match adjustment {
         NameAdjustment::None => Cow::Borrowed(name),
         NameAdjustment::Avro if is_legal(name) => Cow::Borrowed(name),
-        NameAdjustment::Avro => Cow::Owned(underscores(name, false)),
-        NameAdjustment::AvroUnicode => unicode(name, false),
-    }
-}
-
-/// The namespace, or full name, for dotted parts such as `shop.public.orders`.
-#[must_use]
-pub fn namespace(name: &str, adjustment: NameAdjustment) -> Cow<'_, str> {
-    match adjustment {
-        NameAdjustment::None => Cow::Borrowed(name),
-        NameAdjustment::Avro => Cow::Owned(underscores(name, true)),
-        NameAdjustment::AvroUnicode => unicode(name, true),
+        NameAdjustment::Avro => Cow::Owned(underscores(name)),
+        NameAdjustment::AvroUnicode => unicode(name),
     }
 }
 
 /// Whether Avro takes `name` as the name of a field.
 #[must_use]
-pub fn is_legal(name: &str) -> bool {
+pub(super) fn is_legal(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn underscores(name: &str, dots: bool) -> String {
+fn underscores(name: &str) -> String {
     let mut adjusted = String::with_capacity(name.len() + 1);
-    if name.starts_with(|first: char| first.is_ascii_digit()) && !dots {
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
         adjusted.push('_');
     }
     for unit in name.encode_utf16() {
-        match ascii(unit).filter(|&c| c.is_ascii_alphanumeric() || (dots && c == '.')) {
+        match ascii(unit).filter(char::is_ascii_alphanumeric) {
             Some(c) => adjusted.push(c),
             None => adjusted.push('_'),
         }
@@ -52,13 +41,11 @@ fn underscores(name: &str, dots: bool) -> String {
 }
 
 /// `_` is the escape character, so it is escaped itself.
-fn unicode(name: &str, dots: bool) -> Cow<'_, str> {
+fn unicode(name: &str) -> Cow<'_, str> {
     let mut adjusted = String::with_capacity(name.len() + 8);
     for (index, unit) in name.encode_utf16().enumerate() {
         let plain = ascii(unit).filter(|&c| {
-            c.is_ascii_alphabetic()
-                || (c.is_ascii_digit() && index > 0)
-                || (dots && c == '.' && index > 0)
+            c.is_ascii_alphabetic() || (c.is_ascii_digit() && index > 0)
         });
         match plain {
             Some(c) => adjusted.push(c),
@@ -85,7 +72,6 @@ mod tests {
         assert_eq!(adjust("2nd"), "_2nd");
         assert_eq!(adjust("_ok1"), "_ok1");
         assert_eq!(adjust("😀"), "__");
-        assert_eq!(namespace("a-b.c d.e", NameAdjustment::Avro), "a_b.c_d.e");
     }
 
     #[test]
@@ -94,6 +80,8 @@ mod tests {
         assert_eq!(adjust("ts_ms"), "ts_u005fms");
         assert_eq!(adjust("é"), "_u00e9");
         assert_eq!(adjust("plain"), "plain");
+        assert_eq!(adjust("9x"), "_u0039x");
+        assert_eq!(adjust("😀"), "_ud83d_ude00");
     }
 
     #[test]

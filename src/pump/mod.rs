@@ -126,14 +126,12 @@ pub fn run(context: Context) -> Result<(), Failure> {
             Ok(State::Stopped) => break,
             Ok(next) => next,
             Err(failure) => {
-                pump.report(&failure);
-                pump.publish_end(Reason::Failed, &failure.message);
-                return Err(failure);
+                pump.unfinished = Some(failure);
+                break;
             }
         };
     }
-    pump.publish_end(Reason::Stopping, "stopped");
-    pump.unfinished.take().map_or(Ok(()), Err)
+    pump.end()
 }
 
 enum State {
@@ -234,8 +232,8 @@ impl Pump {
 
     fn step(&mut self, state: State, now: Instant) -> Result<State, Failure> {
         if self.stop.level() >= Stop::NOW {
-            tracing::warn!("stopping at once; what is in flight will be delivered again");
-            self.unfinished = Some(Failure::retry("stop", "stopped without draining"));
+            let failure = || Failure::retry("stop", "stopped at once, as the second signal asked");
+            self.unfinished.get_or_insert_with(failure);
             return Ok(State::Stopped);
         }
         let stopping = self.stop.level() >= Stop::CLEAN;
@@ -326,7 +324,12 @@ impl Pump {
                 }
                 Ok(State::Streaming(streaming))
             }
-            Err(failure) if failure.class == Class::Stop => Err(failure),
+            Err(failure) if failure.class == Class::Stop => {
+                // What came before is delivered and confirmed, so that nothing of it is repeated
+                // each time somebody starts the process again.
+                self.unfinished = Some(failure);
+                Ok(self.begin_stop(Some(Box::new(streaming.into_closing())), now))
+            }
             Err(failure) => {
                 self.report(&failure);
                 self.telemetry.reconnect(failure.kind);
@@ -407,18 +410,15 @@ impl Pump {
     ) -> Result<State, Failure> {
         let drained = self.sink.is_drained() && self.sink.failed().is_none();
         if now >= deadline || self.sink.failed().is_some() {
-            let limit = humantime::format_duration(self.settings.shutdown_timeout);
-            self.unfinished = Some(
+            let left = self.sink.ledger().in_flight();
+            let failure = || {
                 Failure::retry(
                     "stop",
-                    format!(
-                        "stopped with {} records in flight after {limit}; they will be delivered \
-                         again",
-                        self.sink.ledger().in_flight()
-                    ),
+                    format!("stopped with {left} records in flight; they will be delivered again"),
                 )
-                .remedy("raise shutdown_timeout, or see why Kafka does not acknowledge"),
-            );
+                .remedy("see why Kafka does not acknowledge, or raise shutdown_timeout")
+            };
+            self.unfinished.get_or_insert_with(failure);
             return Ok(State::Stopped);
         }
         let Some(mut closing) = closing else {
@@ -464,7 +464,15 @@ impl Pump {
         }
     }
 
-    fn publish_end(&mut self, reason: Reason, message: &str) {
+    /// The last snapshot, and the outcome.
+    fn end(mut self) -> Result<(), Failure> {
+        let (reason, message) = match &self.unfinished {
+            Some(failure) => (reason(failure), failure.message.clone()),
+            None => (Reason::Stopping, "stopped".to_owned()),
+        };
+        if let Some(failure) = &self.unfinished {
+            self.telemetry.failure(failure);
+        }
         self.metrics.flush();
         self.telemetry.publish(Snapshot {
             state: Shown::Stopped,
@@ -472,6 +480,7 @@ impl Pump {
             positions: self.positions,
             ..Snapshot::default()
         });
+        self.unfinished.map_or(Ok(()), Err)
     }
 }
 

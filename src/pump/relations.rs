@@ -185,10 +185,10 @@ impl Known {
     }
 
     fn settle(&mut self, metrics: &mut PumpMetrics) -> Result<(), Failure> {
-        if let Target::Pending(task) = &mut self.target {
-            if let Some(planned) = task.poll() {
-                self.put(planned?, metrics);
-            }
+        if let Target::Pending(task) = &mut self.target
+            && let Some(planned) = task.poll()
+        {
+            self.put(planned?, metrics);
         }
         if let Some(planned) = self.refresh.as_mut().and_then(Task::poll) {
             self.refresh = None;
