@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -365,5 +365,5 @@ async fn prefetch(control: &Control, whitelist: &Whitelist) -> Result<Prefetched
     types.sort_unstable();
     types.dedup();
     let types = catalog::types(&control.client, &types).await?;
-    Ok(Prefetched { tables, types })
+    Ok(Prefetched { tables, types, at: Instant::now() })
 }
