@@ -175,9 +175,7 @@ fn resolve_column(
 /// The catalog's description of the very column that the message describes.
 fn hint_for<'a>(column: &RelationColumn, facts: &'a TableFacts) -> Option<&'a ColumnFacts> {
     facts.columns.iter().find(|hint| {
-        hint.name == column.name
-            && hint.type_oid == column.type_oid
-            && hint.typmod == column.typmod
+        hint.name == column.name && hint.type_oid == column.type_oid && hint.typmod == column.typmod
     })
 }
 
@@ -223,8 +221,12 @@ fn natural_key(
         if !matches!(identity, ReplicaIdentity::Default | ReplicaIdentity::Index) {
             return None;
         }
-        let flagged: Vec<usize> =
-            columns.iter().enumerate().filter(|(_, c)| c.identity).map(|(index, _)| index).collect();
+        let flagged: Vec<usize> = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.identity)
+            .map(|(index, _)| index)
+            .collect();
         (!flagged.is_empty()).then_some(flagged)
     };
     facts
