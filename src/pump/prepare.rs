@@ -12,6 +12,7 @@ use crate::avro::TableShape;
 use crate::avro::shape::ShapeRules;
 use crate::config::Settings;
 use crate::config::settings::{Manage, TopicSettings};
+use crate::delivery::standing::KAFKA_TIMEOUT;
 use crate::envelope::ContextHeaders;
 use crate::envelope::debezium::{self, PlanInput, TablePlan};
 use crate::failure::{Class, Failure};
@@ -237,10 +238,7 @@ impl Preparer {
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
             Role::Table { rule } => {
-                self.settings.tables.get(rule).map_or_else(ShapeRules::default, |rule| ShapeRules {
-                    key_columns: rule.key_columns.clone(),
-                    exclude_columns: rule.exclude_columns.clone(),
-                })
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, ShapeRules::from)
             }
             Role::Outbox { .. } => ShapeRules::default(),
         }
@@ -316,8 +314,7 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin =
-            Admin::new(&self.settings.name, &self.settings.kafka, super::session::KAFKA_TIMEOUT)?;
+        let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
         admin.ensure(&[topic]).await?;
         Ok(())
     }
