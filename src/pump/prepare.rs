@@ -247,10 +247,7 @@ impl Preparer {
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
             Role::Table { rule } => {
-                self.settings.tables.get(rule).map_or_else(ShapeRules::default, |rule| ShapeRules {
-                    key_columns: rule.key_columns.clone(),
-                    exclude_columns: rule.exclude_columns.clone(),
-                })
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, ShapeRules::from)
             }
             Role::Outbox { .. } => ShapeRules::default(),
         }
