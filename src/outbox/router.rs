@@ -327,7 +327,7 @@ impl<'a> Roles<'a> {
 
     fn header(&self, name: &str, column: &str, setting: &str) -> Result<HeaderPlan, CompileError> {
         let (column, shape) = self.column(column, setting)?;
-        Ok(HeaderPlan::compile(name, column.index, shape, self.format))
+        Ok(HeaderPlan::compile(name, column.index, self.shape, shape, self.format))
     }
 
     fn partition(&self, name: Option<&str>) -> Result<Option<Column>, CompileError> {
