@@ -27,6 +27,7 @@ mod session;
 mod sink;
 mod stream;
 mod task;
+mod topics;
 mod wait;
 mod wake;
 mod watch;
@@ -183,6 +184,7 @@ impl Pump {
             settings: Arc::clone(&settings),
             runtime: runtime.clone(),
             registry,
+            topics: Arc::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
@@ -225,7 +227,10 @@ impl Pump {
             state: state.shown(),
             not_ready: not_ready.clone(),
             positions,
-            in_flight: InFlight { records: sink.ledger().in_flight(), bytes: 0 },
+            in_flight: InFlight {
+                records: sink.ledger().in_flight(),
+                bytes: sink.ledger().in_flight_bytes(),
+            },
             oldest_pending_commit: sink.ledger().oldest().map(|(_, time)| time),
         });
     }

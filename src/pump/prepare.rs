@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::backoff::Backoff;
 use super::task::Task;
+use super::topics::Topics;
 use super::wake::Wake;
 use crate::avro::TableShape;
 use crate::avro::shape::ShapeRules;
@@ -15,8 +16,8 @@ use crate::config::settings::{Manage, TopicSettings};
 use crate::envelope::ContextHeaders;
 use crate::envelope::debezium::{self, PlanInput, TablePlan};
 use crate::failure::{Class, Failure};
+use crate::kafka::TopicName;
 use crate::kafka::topics::TopicSpec;
-use crate::kafka::{Admin, TopicName};
 use crate::outbox::{Destination, Router, RouterInput};
 use crate::pgoutput::Relation;
 use crate::postgres::catalog::{self, TableFacts, Types};
@@ -80,6 +81,7 @@ pub(super) struct Preparer {
     pub(super) settings: Arc<Settings>,
     pub(super) control: Arc<Client>,
     pub(super) registry: Arc<Registry>,
+    pub(super) topics: Arc<Topics>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) database: String,
     pub(super) context_headers: Option<ContextHeaders>,
@@ -316,9 +318,6 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin =
-            Admin::new(&self.settings.name, &self.settings.kafka, super::session::KAFKA_TIMEOUT)?;
-        admin.ensure(&[topic]).await?;
-        Ok(())
+        self.topics.ensure(&self.settings.name, &self.settings.kafka, topic).await
     }
 }

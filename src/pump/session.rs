@@ -16,6 +16,7 @@ use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
 use super::sink::Source;
 use super::task::Task;
+use super::topics::Topics;
 use super::wake::Wake;
 use super::watch::{Watch, Watcher};
 use crate::config::Settings;
@@ -57,6 +58,7 @@ pub(super) struct Connector {
     pub(super) settings: Arc<Settings>,
     pub(super) runtime: Handle,
     pub(super) registry: Arc<Registry>,
+    pub(super) topics: Arc<Topics>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
 }
@@ -229,6 +231,7 @@ impl Connector {
             settings: Arc::clone(&self.settings),
             control: client,
             registry: Arc::clone(&self.registry),
+            topics: Arc::clone(&self.topics),
             telemetry: Arc::clone(&self.telemetry),
             database: info.database,
             context_headers: self.context_headers(),

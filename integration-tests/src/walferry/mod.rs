@@ -9,6 +9,7 @@ pub use metrics::Metrics;
 use crate::services::{Launch, Process, Signal, run_directory, workspace};
 use crate::{http, wait};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -33,11 +34,16 @@ impl Walferry {
 
     /// Starts `walferry run` and waits for nothing.
     pub fn start(config: &Config) -> Self {
+        Self::start_under(config, &[])
+    }
+
+    /// The same under a tool (`valgrind` and its options), which is given the command to run.
+    pub fn start_under(config: &Config, tool: &[&str]) -> Self {
         let directory = run_directory("walferry");
         let file = directory.join("walferry.toml");
         fs::write(&file, config.toml()).expect("walferry.toml");
-        let mut command =
-            vec![binary().into_os_string(), "run".into(), "--config".into(), file.into()];
+        let mut command: Vec<OsString> = tool.iter().map(Into::into).collect();
+        command.extend([binary().into(), "run".into(), "--config".into(), file.into()]);
         command.extend(config.arguments().iter().map(Into::into));
         let process = Process::start(Launch {
             name: "walferry",

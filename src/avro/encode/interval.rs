@@ -103,7 +103,9 @@ mod tests {
         for text in ["infinity", "-infinity", "178000000 years"] {
             assert_eq!(micros(text.as_bytes()), Err(RowErrorKind::Unrepresentable), "{text}");
         }
-        for text in ["", "1", "1 week", "P1D", "1 day x", "01:02", "01:02:03 1 day", "1:2:3.", "--1 day"] {
+        for text in
+            ["", "1", "1 week", "P1D", "1 day x", "01:02", "01:02:03 1 day", "1:2:3.", "--1 day"]
+        {
             assert_eq!(micros(text.as_bytes()), Err(RowErrorKind::Malformed), "{text}");
         }
     }
