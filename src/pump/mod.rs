@@ -185,6 +185,7 @@ impl Pump {
             runtime: runtime.clone(),
             registry,
             topics: Arc::default(),
+            whitelist: std::sync::Mutex::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
@@ -220,7 +221,7 @@ impl Pump {
         self.positions.confirmed = self.sink.confirmed();
         if let State::Streaming(streaming) = state {
             (self.positions.received, self.positions.produced) = streaming.positions();
-            self.not_ready = streaming.not_ready(now);
+            self.not_ready = streaming.not_ready(now).or_else(|| self.sink.not_ready());
         }
         let (positions, not_ready, sink) = (self.positions, &self.not_ready, &self.sink);
         self.metrics.publish(now, state.shown(), || Snapshot {

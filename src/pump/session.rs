@@ -5,8 +5,7 @@
 //! slot, which is the lease; and since the server silently fast-forwards a start position, the
 //! slot is compared once more after that. Only then is anything produced.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -59,6 +58,8 @@ pub(super) struct Connector {
     pub(super) runtime: Handle,
     pub(super) registry: Arc<Registry>,
     pub(super) topics: Arc<Topics>,
+    /// As the last connection had it: a table renamed since stays listed.
+    pub(super) whitelist: Mutex<Option<Arc<Whitelist>>>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
 }
@@ -102,7 +103,9 @@ impl Connector {
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
         let server = server(&mut replication, &info, &self.settings).await?;
-        let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
+        let before = self.whitelist.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = before.as_deref();
+        let whitelist = whitelist::resolve(&control.client, &self.settings, before).await?;
         whitelist.ensure()?;
         for pattern in &whitelist.unmatched {
             let pattern = format!("{}.{}", pattern.schema, pattern.table);
@@ -215,6 +218,8 @@ impl Connector {
         self.compare_again(&control, done).await?;
         let client = Arc::new(control.client);
         let whitelist = Arc::new(whitelist);
+        *self.whitelist.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&whitelist));
         let (news, received) = mpsc::channel();
         let watcher = Watcher {
             control: Arc::clone(&client),
