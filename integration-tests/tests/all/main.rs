@@ -10,3 +10,4 @@ mod load;
 mod outages;
 mod registry;
 mod stream;
+mod types;
