@@ -224,7 +224,7 @@ impl Connector {
             max_message_bytes: postgres.max_message_bytes,
         };
         let stream = replication.start_replication(&request).await.map_err(slot_failure)?;
-        let done = self.compare_again(&control, done).await?;
+        let done = self.compare_again(&control).await?;
         let client = Arc::new(control.client);
         let whitelist = Arc::new(whitelist);
         *self.whitelist.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -264,25 +264,24 @@ impl Connector {
         }))
     }
 
-    /// The server starts a slot at its confirmed position if that is past the one asked for, and
-    /// does not say so.
-    ///
-    /// The position is then read once more: an instance that has just left may have moved both.
-    async fn compare_again(&self, control: &Control, done: Lsn) -> Result<Lsn, Failure> {
-        let name = &self.settings.postgres.slot;
-        match startup_slot(&slot::read(&control.client, name).await?) {
+    /// With the slot in hand nobody else moves anything, so the position read now is the last word:
+    /// an instance that has just left may have moved it since the first look. And the server
+    /// starts a slot at its confirmed position if that is past the one asked for, without saying
+    /// so: the two are compared once more.
+    async fn compare_again(&self, control: &Control) -> Result<Lsn, Failure> {
+        let slot = self.settings.postgres.slot.clone();
+        let state = slot::read(&control.client, &slot).await?;
+        let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
+        let Some(Position::At { done, .. }) = read_position(&admin, &self.settings).await? else {
+            return Err(Failure::retry("position", "the position record has gone"));
+        };
+        match startup_slot(&state) {
             startup::Slot::Ready { confirmed } if confirmed <= done => Ok(done),
             startup::Slot::Ready { confirmed } => {
-                let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-                match read_position(&admin, &self.settings).await? {
-                    Some(Position::At { done, .. }) if confirmed <= done => Ok(done),
-                    _ => Err(refusal(&Gap::SlotAhead { slot: name.clone(), confirmed, done })),
-                }
+                Err(refusal(&Gap::SlotAhead { slot, confirmed, done }))
             }
-            startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot: name.clone(), done })),
-            startup::Slot::Unusable(reason) => {
-                Err(refusal(&Gap::SlotUnusable { slot: name.clone(), reason }))
-            }
+            startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot, done })),
+            startup::Slot::Unusable(reason) => Err(refusal(&Gap::SlotUnusable { slot, reason })),
         }
     }
 
