@@ -12,6 +12,7 @@
 pub mod decode;
 pub mod fake_registry;
 pub mod kafka;
+pub mod mirror;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;

@@ -6,7 +6,7 @@ mod metrics;
 pub use config::Config;
 pub use metrics::Metrics;
 
-use crate::services::{Launch, Process, Signal, run_directory, workspace};
+use crate::services::{Launch, Process, Signal, run_directory};
 use crate::{http, wait};
 use serde_json::Value;
 use std::fs;
