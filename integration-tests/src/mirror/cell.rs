@@ -48,6 +48,8 @@ pub(super) fn text(column: &Column, value: &Value) -> Option<String> {
                 decimal(bytes, value["scale"].as_u64().unwrap_or_default() as usize)
             }
         },
+        // Without the fraction that JSON gives to a whole floating-point number, as Postgres prints it.
+        Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
         other => other.to_string(),
     })
 }
@@ -84,6 +86,8 @@ mod tests {
         let text = |scale, value| text(&column(scale), &value);
         assert_eq!(text(None, json!(null)), None);
         assert_eq!(text(None, json!(-7)).unwrap(), "-7");
+        assert_eq!(text(None, json!(1.0)).unwrap(), "1");
+        assert_eq!(text(None, json!(0.25)).unwrap(), "0.25");
         assert_eq!(text(None, json!(true)).unwrap(), "true");
         assert_eq!(text(None, json!({"bytes": "00ff"})).unwrap(), "00ff");
         assert_eq!(text(Some(2), json!({"bytes": "04d2"})).unwrap(), "12.34");

@@ -75,13 +75,13 @@ impl Facts {
     }
 
     /// The same of a record's key, or of a header that holds one.
-    pub(super) fn key_of_json(&self, key: &Value) -> Option<String> {
+    pub fn key_of_json(&self, key: &Value) -> Option<String> {
         let row = self.row_of_json(key)?;
         self.key_of(&row)
     }
 
     /// The columns of an image of the row; `None` for null.
-    pub(super) fn row_of_json(&self, image: &Value) -> Option<Row> {
+    pub fn row_of_json(&self, image: &Value) -> Option<Row> {
         let fields = image.as_object()?;
         let cell = |(name, value): (&String, &Value)| {
             let unknown = Column { name: name.clone(), expression: String::new(), scale: None };
