@@ -38,7 +38,9 @@ fn parse(column_type: &ColumnType, expression: &str) -> Option<Constant> {
         }
         // Debezium leaves doubled quotes in labels.
         ColumnType::Enum { .. } => Some(Constant::Text(literal.raw)),
-        ColumnType::Bits { .. } | ColumnType::Decimal { .. } => encoded_bytes(column_type, &literal),
+        ColumnType::Bits { .. } | ColumnType::Decimal { .. } => {
+            encoded_bytes(column_type, &literal)
+        }
         _ => temporal_default(column_type, &literal.text),
     }
 }
@@ -71,7 +73,9 @@ fn temporal_default(column_type: &ColumnType, text: &str) -> Option<Constant> {
             temporal::encode_zoned_timestamp(text.as_bytes(), *fraction, &mut out).ok()?;
             String::from_utf8(without_length(&out)).ok().map(Constant::Text)
         }
-        ColumnType::Interval => interval::micros(text.as_bytes()).ok().map(Constant::Number),
+        ColumnType::Interval => {
+            interval::rounded_micros(text.as_bytes()).ok().map(Constant::Number)
+        }
         _ => None,
     }
 }
@@ -120,7 +124,8 @@ fn zero(column_type: &ColumnType) -> Option<Constant> {
         ColumnType::Uuid => Constant::Text("00000000-0000-0000-0000-000000000000".to_owned()),
         ColumnType::ZonedTimestamp { fraction } => {
             let mut out = Vec::new();
-            temporal::encode_zoned_timestamp(b"1970-01-01 00:00:00+00", *fraction, &mut out).ok()?;
+            temporal::encode_zoned_timestamp(b"1970-01-01 00:00:00+00", *fraction, &mut out)
+                .ok()?;
             Constant::Text(String::from_utf8(without_length(&out)).ok()?)
         }
         _ => return absent(column_type),

@@ -21,7 +21,8 @@ fn floating<F: Display + LowerExp>(value: F, magnitude: f64) -> String {
         return "NaN".to_owned();
     }
     if magnitude.is_infinite() {
-        return if format!("{value}").starts_with('-') { "-Infinity" } else { "Infinity" }.to_owned();
+        return if format!("{value}").starts_with('-') { "-Infinity" } else { "Infinity" }
+            .to_owned();
     }
     if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
         return with_point(format!("{value}"));

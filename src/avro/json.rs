@@ -55,10 +55,9 @@ impl JsonForm {
             ColumnType::Float64 => JsonForm::Double,
             ColumnType::Decimal { scale, .. } => JsonForm::Decimal { scale: *scale as usize },
             ColumnType::Money => JsonForm::Decimal { scale: MONEY_SCALE as usize },
-            ColumnType::VariableDecimal => JsonForm::Record(vec![
-                ("scale", JsonForm::Number),
-                ("value", JsonForm::Bytes),
-            ]),
+            ColumnType::VariableDecimal => {
+                JsonForm::Record(vec![("scale", JsonForm::Number), ("value", JsonForm::Bytes)])
+            }
             ColumnType::Bits { .. } | ColumnType::Bytes => JsonForm::Bytes,
             ColumnType::Point => JsonForm::Record(vec![
                 ("x", JsonForm::Double),
@@ -194,7 +193,13 @@ mod tests {
     #[test]
     fn base64_is_padded() {
         for (bytes, text) in [
-            ("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy"),
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
         ] {
             let mut out = Vec::new();
             write_base64(bytes.as_bytes(), &mut out);

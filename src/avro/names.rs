@@ -44,9 +44,8 @@ fn underscores(name: &str) -> String {
 fn unicode(name: &str) -> Cow<'_, str> {
     let mut adjusted = String::with_capacity(name.len() + 8);
     for (index, unit) in name.encode_utf16().enumerate() {
-        let plain = ascii(unit).filter(|&c| {
-            c.is_ascii_alphabetic() || (c.is_ascii_digit() && index > 0)
-        });
+        let plain =
+            ascii(unit).filter(|&c| c.is_ascii_alphabetic() || (c.is_ascii_digit() && index > 0));
         match plain {
             Some(c) => adjusted.push(c),
             None => adjusted.push_str(&format!("_u{unit:04x}")),

@@ -52,10 +52,7 @@ struct Defined {
     point: bool,
 }
 
-fn fields<'a>(
-    columns: impl Iterator<Item = &'a ColumnShape>,
-    format: &FormatSettings,
-) -> String {
+fn fields<'a>(columns: impl Iterator<Item = &'a ColumnShape>, format: &FormatSettings) -> String {
     let mut defined = Defined::default();
     let mut text = String::new();
     for (index, column) in columns.enumerate() {
@@ -77,11 +74,7 @@ fn fields<'a>(
     text
 }
 
-fn union_text(
-    column: &ColumnShape,
-    default: Option<&Constant>,
-    defined: &mut Defined,
-) -> String {
+fn union_text(column: &ColumnShape, default: Option<&Constant>, defined: &mut Defined) -> String {
     let single = type_text(&column.column_type, default, defined);
     match (column.nullable, default) {
         (false, _) => single,
@@ -182,9 +175,7 @@ impl Attributes {
             ColumnType::Timestamp(TimeUnit::Micros) => {
                 named("long", "io.debezium.time.MicroTimestamp")
             }
-            ColumnType::ZonedTimestamp { .. } => {
-                named("string", "io.debezium.time.ZonedTimestamp")
-            }
+            ColumnType::ZonedTimestamp { .. } => named("string", "io.debezium.time.ZonedTimestamp"),
             ColumnType::Interval => named("long", "io.debezium.time.MicroDuration"),
             // The last four are written elsewhere.
             ColumnType::Text

@@ -37,11 +37,7 @@ fn marker_bytes(marker: &str) -> Vec<u8> {
     decoded.unwrap_or_else(|| marker.as_bytes().to_vec())
 }
 
-fn unavailable_scalar(
-    column_type: &ColumnType,
-    marker: &[u8],
-    out: &mut Vec<u8>,
-) -> Option<()> {
+fn unavailable_scalar(column_type: &ColumnType, marker: &[u8], out: &mut Vec<u8>) -> Option<()> {
     match column_type {
         ColumnType::Bytes => write_bytes(marker, out),
         ColumnType::Text
@@ -145,14 +141,17 @@ mod tests {
         let text = [&[56][..], MARKER.as_bytes()].concat();
         assert_eq!(unavailable(&ColumnType::Text, MARKER), Some(text.clone()));
         assert_eq!(unavailable(&ColumnType::Bytes, MARKER), Some(text.clone()));
-        let array = |element| ColumnType::Array { element: Box::new(element), nullable_elements: true };
+        let array =
+            |element| ColumnType::Array { element: Box::new(element), nullable_elements: true };
         let one = [&[2, 2][..], &text, &[0]].concat();
         assert_eq!(unavailable(&array(ColumnType::Json), MARKER), Some(one));
         let numbers = unavailable(&array(ColumnType::Int64), "__d").unwrap();
         assert_eq!(numbers, [6, 2, 0xBE, 1, 2, 0xBE, 1, 2, 0xC8, 1, 0]);
         let hstore = unavailable(&ColumnType::Hstore, "m").unwrap();
         assert_eq!(hstore, b"\x12{\"m\":\"m\"}");
-        for none in [ColumnType::VariableDecimal, array(ColumnType::Float64), array(ColumnType::Int16)] {
+        for none in
+            [ColumnType::VariableDecimal, array(ColumnType::Float64), array(ColumnType::Int16)]
+        {
             assert_eq!(unavailable(&none, MARKER), None, "{none:?}");
         }
     }

@@ -42,9 +42,7 @@ impl Constant {
         match self {
             Constant::Boolean(value) => value.to_string(),
             Constant::Number(value) => value.to_string(),
-            Constant::Float(value) => {
-                number(java::double(f64::from(*value)), value.is_finite())
-            }
+            Constant::Float(value) => number(java::double(f64::from(*value)), value.is_finite()),
             Constant::Double(value) => number(java::double(*value), value.is_finite()),
             Constant::Bytes(value) => {
                 quoted(&value.iter().map(|&byte| char::from(byte)).collect::<String>())

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Whatever happens after a record was enqueued, there is one way back: leave replication, await
-//! what is in flight, begin again from the position. Everything slow runs as a [`task`] on the
+//! what is in flight, begin again from the position. Everything slow runs as a task on the
 //! runtime; the pump never blocks but in its one `poll(2)`.
 
 mod apply;
@@ -27,6 +27,7 @@ mod session;
 mod sink;
 mod stream;
 mod task;
+mod topics;
 mod wait;
 mod wake;
 mod watch;
@@ -183,6 +184,7 @@ impl Pump {
             settings: Arc::clone(&settings),
             runtime: runtime.clone(),
             registry,
+            topics: Arc::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
@@ -225,7 +227,10 @@ impl Pump {
             state: state.shown(),
             not_ready: not_ready.clone(),
             positions,
-            in_flight: InFlight { records: sink.ledger().in_flight(), bytes: 0 },
+            in_flight: InFlight {
+                records: sink.ledger().in_flight(),
+                bytes: sink.ledger().in_flight_bytes(),
+            },
             oldest_pending_commit: sink.ledger().oldest().map(|(_, time)| time),
         });
     }

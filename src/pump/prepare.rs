@@ -1,12 +1,14 @@
 //! From a relation to its plan, off the pump: catalog, schemas, topic, compilation.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use super::backoff::Backoff;
 use super::task::Task;
+use super::topics::Topics;
 use super::wake::Wake;
 use crate::avro::TableShape;
 use crate::avro::shape::ShapeRules;
@@ -15,8 +17,8 @@ use crate::config::settings::{Manage, TopicSettings};
 use crate::envelope::ContextHeaders;
 use crate::envelope::debezium::{self, PlanInput, TablePlan};
 use crate::failure::{Class, Failure};
+use crate::kafka::TopicName;
 use crate::kafka::topics::TopicSpec;
-use crate::kafka::{Admin, TopicName};
 use crate::outbox::{Destination, Router, RouterInput};
 use crate::pgoutput::Relation;
 use crate::postgres::catalog::{self, TableFacts, Types};
@@ -67,11 +69,17 @@ pub(super) struct Admitted {
 }
 
 /// What the catalog said when the session connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Prefetched {
     pub(super) tables: Vec<TableFacts>,
     pub(super) types: Types,
+    /// When it was asked.
+    pub(super) at: Instant,
 }
+
+/// For so long after a connect the prefetched facts stand for the present ones. They serve the
+/// relation messages that follow at once, and are only a hint.
+const PREFETCH_HOLDS: Duration = Duration::from_secs(30);
 
 /// Makes plans in the background, and tries again for as long as that may help.
 pub(super) struct Preparer {
@@ -80,6 +88,7 @@ pub(super) struct Preparer {
     pub(super) settings: Arc<Settings>,
     pub(super) control: Arc<Client>,
     pub(super) registry: Arc<Registry>,
+    pub(super) topics: Arc<Topics>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) database: String,
     pub(super) context_headers: Option<ContextHeaders>,
@@ -204,7 +213,8 @@ impl Preparer {
         let rules = self.rules(listed);
         let known = self.prefetched.tables.iter().find(|table| table.oid == relation.oid);
         let read;
-        let (facts, types) = match known.filter(|_| !wanted.fresh) {
+        let holds = !wanted.fresh && self.prefetched.at.elapsed() < PREFETCH_HOLDS;
+        let (facts, types) = match known.filter(|_| holds) {
             Some(facts) => (Some(facts), &self.prefetched.types),
             None => {
                 read = self.read_catalog(relation).await?;
@@ -231,16 +241,13 @@ impl Preparer {
         oids.sort_unstable();
         oids.dedup();
         let types = catalog::types(&self.control, &oids).await?;
-        Ok(Prefetched { tables, types })
+        Ok(Prefetched { tables, types, at: Instant::now() })
     }
 
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
             Role::Table { rule } => {
-                self.settings.tables.get(rule).map_or_else(ShapeRules::default, |rule| ShapeRules {
-                    key_columns: rule.key_columns.clone(),
-                    exclude_columns: rule.exclude_columns.clone(),
-                })
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, ShapeRules::from)
             }
             Role::Outbox { .. } => ShapeRules::default(),
         }
@@ -316,9 +323,6 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin =
-            Admin::new(&self.settings.name, &self.settings.kafka, super::session::KAFKA_TIMEOUT)?;
-        admin.ensure(&[topic]).await?;
-        Ok(())
+        self.topics.ensure(&self.settings.name, &self.settings.kafka, topic).await
     }
 }

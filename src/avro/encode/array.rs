@@ -193,7 +193,10 @@ mod tests {
 
     #[test]
     fn reads_nulls_quotes_and_bounds() {
-        assert_eq!(strings(r#"{a,NULL,"NULL",""}"#).unwrap(), b"\x08\x02\x02a\x00\x02\x08NULL\x02\x00\x00");
+        assert_eq!(
+            strings(r#"{a,NULL,"NULL",""}"#).unwrap(),
+            b"\x08\x02\x02a\x00\x02\x08NULL\x02\x00\x00"
+        );
         assert_eq!(strings(r#"{"b c","q\"x\\"}"#).unwrap(), b"\x04\x02\x06b c\x02\x08q\"x\\\x00");
         assert_eq!(strings("[0:1]={a,b}").unwrap(), strings("{a,b}").unwrap());
         assert_eq!(strings("{}").unwrap(), [0]);
@@ -208,7 +211,10 @@ mod tests {
 
     #[test]
     fn other_forms_are_malformed() {
-        for text in ["", "{", "}", "a", "{a", "{a,}", "{,a}", "{\"a}", "{\"a\"b}", "{a}b", "[0:1]{a}", "{a}}"] {
+        for text in [
+            "", "{", "}", "a", "{a", "{a,}", "{,a}", "{\"a}", "{\"a\"b}", "{a}b", "[0:1]{a}",
+            "{a}}",
+        ] {
             assert_eq!(strings(text), Err(RowErrorKind::Malformed), "{text}");
         }
     }

@@ -17,10 +17,7 @@ pub(crate) fn encode_float64(text: &[u8], out: &mut Vec<u8>) -> Result<(), RowEr
 
 #[inline]
 pub(crate) fn parse<F: std::str::FromStr>(text: &[u8]) -> Result<F, RowErrorKind> {
-    std::str::from_utf8(text)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or(RowErrorKind::Malformed)
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(RowErrorKind::Malformed)
 }
 
 #[cfg(test)]

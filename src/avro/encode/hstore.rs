@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn other_forms_are_malformed() {
-        for text in [r#"a=>1"#, r#""a""#, r#""a"=>"#, r#""a"=>"1","#, r#""a"=>"1", "#, r#""a"=>"1\""#] {
+        for text in
+            [r#"a=>1"#, r#""a""#, r#""a"=>"#, r#""a"=>"1","#, r#""a"=>"1", "#, r#""a"=>"1\""#]
+        {
             assert_eq!(json(text), Err(RowErrorKind::Malformed), "{text}");
         }
     }

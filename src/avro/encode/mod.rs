@@ -83,10 +83,12 @@ impl Encoder {
             ColumnType::Bytes => Encoder::Bytea,
             ColumnType::Hstore => Encoder::Hstore,
             ColumnType::Point => Encoder::Point,
-            ColumnType::Array { element, nullable_elements } => Encoder::Array(Box::new(Elements {
-                encoder: Encoder::compile(element),
-                nullable: *nullable_elements,
-            })),
+            ColumnType::Array { element, nullable_elements } => {
+                Encoder::Array(Box::new(Elements {
+                    encoder: Encoder::compile(element),
+                    nullable: *nullable_elements,
+                }))
+            }
             ColumnType::Vector { element } => match **element {
                 ColumnType::Int16 => Encoder::Vector { min: i16::MIN.into(), max: i16::MAX.into() },
                 _ => Encoder::Vector { min: 0, max: u32::MAX.into() },

@@ -358,7 +358,11 @@ mod tests {
             ("2016-11-04 13:51:30 UTC", zoned),
             ("13:51:30", encode_zoned_time),
         ] {
-            assert_eq!(encode(text.as_bytes(), &mut Vec::new()), Err(RowErrorKind::Malformed), "{text}");
+            assert_eq!(
+                encode(text.as_bytes(), &mut Vec::new()),
+                Err(RowErrorKind::Malformed),
+                "{text}"
+            );
         }
     }
 }

@@ -4,8 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::avro::types::ColumnType;
 use crate::config::settings::NameAdjustment;
-use crate::envelope::fixture::{KEY_ID, VALUE_ID, context, format, records, row, table, texts};
+use crate::envelope::fixture::{
+    KEY_ID, VALUE_ID, column, context, format, records, row, table, texts,
+};
 use crate::pgoutput::Origin;
 use crate::postgres::Lsn;
 
@@ -65,6 +68,31 @@ fn all_headers(records: &[Json]) -> Json {
 
 fn t(id: &str, name: Option<&str>, note: &str) -> Json {
     json!({"id": id, "name": name, "note": note})
+}
+
+/// `cash_table(pk serial primary key, csh money)`, as Debezium 3.6.3 registered it.
+#[test]
+fn the_schemas_are_debeziums_byte_for_byte() {
+    let shape = TableShape {
+        schema: "public".to_owned(),
+        name: "cash_table".to_owned(),
+        identity: ReplicaIdentity::Default,
+        columns: vec![
+            ColumnShape {
+                nullable: false,
+                default: Some("nextval('cash_table_pk_seq'::regclass)".to_owned()),
+                auto_increment: true,
+                identity: true,
+                ..column("pk", 0, ColumnType::Int32)
+            },
+            column("csh", 1, ColumnType::Money),
+        ],
+        key: vec![0],
+        cells: 2,
+    };
+    let schemas = schemas("srv", &shape, &format());
+    assert_eq!(schemas.key.as_deref(), Some(include_str!("testdata/cash_table-key.avsc")));
+    assert_eq!(schemas.value, include_str!("testdata/cash_table-value.avsc"));
 }
 
 #[test]
@@ -228,6 +256,16 @@ fn a_toasted_key_is_taken_from_the_old_tuple() {
     let whole = texts(&[Some("long key"), None, Some("n")]);
     let records = Table::of(ReplicaIdentity::Full).update(OldTuple::Full(whole.tuple()), &new);
     assert_eq!(outline(&records), json!([[key, t("long key", None, "n"), after, "u"]]));
+}
+
+#[test]
+fn a_key_that_was_not_sent_is_never_the_placeholder() {
+    let new = row(&[Cell::Unchanged, Cell::Text(b"x"), Cell::Text(b"n")]);
+    let mut batch = Batch::default();
+    let plan = Table::of(ReplicaIdentity::Default).plan;
+    let result = plan.update(&context(), OldTuple::None, &new.tuple(), &mut batch);
+    assert_eq!(result, Err(NO_OLD_ROW));
+    assert!(batch.is_empty());
 }
 
 #[test]
