@@ -11,3 +11,4 @@ mod outages;
 mod registry;
 mod stream;
 mod types;
+mod workload;
