@@ -111,7 +111,8 @@ fn functions(profile: &Path, rows: u64) -> Vec<(String, f64)> {
         if place.starts_with("PROGRAM TOTALS") {
             return None;
         }
-        let place = place.rsplit_once(" [").map_or(place, |(place, _)| place);
+        let object = place.ends_with(']').then(|| place.rsplit_once(" [")).flatten();
+        let place = object.map_or(place, |(place, _)| place);
         let (_, name) = place.split_once(':').unwrap_or(("", place));
         Some((name.to_owned(), count as f64 / rows as f64))
     };
