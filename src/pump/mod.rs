@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Whatever happens after a record was enqueued, there is one way back: leave replication, await
-//! what is in flight, begin again from the position. Everything slow runs as a [`task`] on the
+//! what is in flight, begin again from the position. Everything slow runs as a task on the
 //! runtime; the pump never blocks but in its one `poll(2)`.
 
 mod apply;

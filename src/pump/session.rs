@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -20,9 +20,11 @@ use super::topics::Topics;
 use super::wake::Wake;
 use super::watch::{Watch, Watcher};
 use crate::config::Settings;
-use crate::config::settings::Manage;
-use crate::delivery::startup::{self, Decision, Gap, Ownership, Server};
-use crate::delivery::{Position, SlotOrigin};
+use crate::delivery::Position;
+use crate::delivery::standing::{
+    self, KAFKA_TIMEOUT, application_name, read_position, refusal, startup_slot, write_position,
+};
+use crate::delivery::startup::{self, Decision, Gap, Server};
 use crate::envelope::ContextHeaders;
 use crate::envelope::message::{self, MessageInput, MessagePlan};
 use crate::failure::Failure;
@@ -34,12 +36,9 @@ use crate::postgres::publication::{self, Publications};
 use crate::postgres::replication::{Client, Error as ReplicationError, StartReplication, Stream};
 use crate::postgres::slot::{self, SlotState};
 use crate::postgres::whitelist::{self, Whitelist};
-use crate::postgres::{Lsn, Oid, Timeline};
+use crate::postgres::{Lsn, Oid};
 use crate::registry::{Registry, Subject};
 use crate::telemetry::Telemetry;
-
-/// How long one question to Kafka may take.
-pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected stream, ready to be followed.
 pub(super) struct Session {
@@ -101,7 +100,7 @@ impl Connector {
         let mut replication =
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
-        let server = server(&mut replication, &info, &self.settings).await?;
+        let server = standing::server(&mut replication, &info, &self.settings).await?;
         let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
         whitelist.ensure()?;
         for pattern in &whitelist.unmatched {
@@ -114,11 +113,12 @@ impl Connector {
 
     async fn publish(&self, found: &Found) -> Result<Publications, Failure> {
         // Refused starts change nothing, not even a publication.
-        if let Decision::Refuse(gap) = self.decide(found) {
-            return Err(refusal(&gap));
+        let decision = self.decide(found);
+        if let Decision::Refuse(gap) = &decision {
+            return Err(refusal(gap));
         }
-        if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
-            let intent = Position::Intent(found.server.origin.clone());
+        let intent = Position::Intent(found.server.origin.clone());
+        if decision == Decision::FirstStart && found.position.as_ref() != Some(&intent) {
             write_position(&self.settings, &intent).await?;
         }
         let publications =
@@ -133,12 +133,7 @@ impl Connector {
     }
 
     fn decide(&self, found: &Found) -> Decision {
-        let ownership = match self.settings.postgres.slot_manage {
-            Manage::Auto => Ownership::Walferry,
-            Manage::Never => Ownership::Operator,
-        };
-        let slot = startup_slot(&found.slot);
-        startup::decide(found.position.as_ref(), &slot, &found.server, ownership)
+        standing::decide(&self.settings, found.position.as_ref(), &found.slot, &found.server)
     }
 
     /// Makes or takes the slot as decided, and the position that belongs to it.
@@ -272,77 +267,6 @@ impl Connector {
     }
 }
 
-/// The name that sessions carry in `pg_stat_activity`. Fixed, so that a wildcard in
-/// `synchronous_standby_names` is the only one that can match it by accident.
-pub(crate) fn application_name(name: &str) -> String {
-    format!("walferry_{name}")
-}
-
-/// Reads the position record and its meaning.
-pub(crate) async fn read_position(
-    admin: &Admin,
-    settings: &Settings,
-) -> Result<Option<Position>, Failure> {
-    let bytes = position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
-    bytes
-        .map(|bytes| {
-            Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string()).remedy(
-                    "`walferry position show` prints it, `walferry position set` replaces it",
-                )
-            })
-        })
-        .transpose()
-}
-
-/// Writes a position record and waits for its acknowledgement.
-pub(crate) async fn write_position(
-    settings: &Settings,
-    position: &Position,
-) -> Result<(), Failure> {
-    let bytes = position.to_bytes();
-    position_topic::write(&settings.name, &settings.kafka, &bytes, KAFKA_TIMEOUT).await
-}
-
-/// Who the server is, as the position records it.
-pub(crate) async fn server(
-    replication: &mut Client,
-    info: &ServerInfo,
-    settings: &Settings,
-) -> Result<Server, Failure> {
-    let identity = replication.identify_system().await?;
-    let history = replication.timeline_history(identity.timeline).await?;
-    Ok(Server {
-        origin: SlotOrigin {
-            system: identity.system_id,
-            database: info.database_oid,
-            slot: settings.postgres.slot.clone(),
-        },
-        timeline: identity.timeline,
-        flushed: identity.flushed,
-        history: history
-            .iter()
-            .map(|ended| (ended.timeline, ended.switch))
-            .collect::<Vec<(Timeline, Lsn)>>(),
-    })
-}
-
-/// The slot as the start-up table sees it.
-pub(crate) fn startup_slot(state: &SlotState) -> startup::Slot {
-    match state {
-        SlotState::Missing { .. } => startup::Slot::Missing,
-        SlotState::Exists(slot) => match (slot.fault(), slot.confirmed_flush_lsn) {
-            (Some(fault), _) => startup::Slot::Unusable(fault.to_string()),
-            (None, Some(confirmed)) => startup::Slot::Ready { confirmed },
-            (None, None) => startup::Slot::Unusable("it has no confirmed position".to_owned()),
-        },
-    }
-}
-
-pub(crate) fn refusal(gap: &Gap) -> Failure {
-    Failure::stop("position", gap.to_string()).remedy(gap.remedy())
-}
-
 fn slot_failure(error: ReplicationError) -> Failure {
     match error {
         ReplicationError::SlotActive { .. } => {
@@ -365,5 +289,5 @@ async fn prefetch(control: &Control, whitelist: &Whitelist) -> Result<Prefetched
     types.sort_unstable();
     types.dedup();
     let types = catalog::types(&control.client, &types).await?;
-    Ok(Prefetched { tables, types })
+    Ok(Prefetched { tables, types, at: Instant::now() })
 }
