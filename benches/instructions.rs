@@ -115,7 +115,8 @@ fn difference(
 
 /// Instructions of each function itself; empty without `callgrind_annotate`.
 fn functions(profile: &Path) -> HashMap<String, u64> {
-    let output = Command::new("callgrind_annotate").arg("--threshold=100").arg(profile).output();
+    let arguments = ["--auto=no", "--threshold=100"];
+    let output = Command::new("callgrind_annotate").args(arguments).arg(profile).output();
     let text = output.map(|output| output.stdout).unwrap_or_default();
     let mut functions = HashMap::new();
     for line in String::from_utf8_lossy(&text).lines() {
