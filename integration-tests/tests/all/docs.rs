@@ -165,6 +165,7 @@ async fn the_readme_works_as_written() {
     shop.database.execute(&insert).await;
     kafka.first_records(&config.topic("public.orders"), 1, integration_tests::wait::LONG).await;
     let event = tail(&config, "public.orders").await;
+    println!("the event to show: {event}");
     let (_, written) = readme.blocks_in("json").next().expect("an event");
     let written: Value = serde_json::from_str(written).expect("JSON");
     assert_eq!(shape(&event), shape(&written), "{event:#}");

@@ -30,7 +30,7 @@ pub(super) fn judge_span(root: &Path, span: &str) -> Result<(), String> {
     let words: Vec<&str> = span.split(' ').collect();
     match words[..] {
         ["make", _, ..] => judge(root, &words, &mut BTreeSet::new()),
-        ["walferry", ..] => match Cli::try_parse_from(&words) {
+        ["walferry", _, ..] => match Cli::try_parse_from(&words) {
             Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
             other => parsed(other),
         },
@@ -71,7 +71,7 @@ fn parsed(cli: Result<Cli, clap::Error>) -> Result<(), String> {
     match cli {
         Ok(_) => Ok(()),
         Err(error) if error.exit_code() == 0 => Ok(()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
 
