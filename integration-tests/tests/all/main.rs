@@ -2,6 +2,7 @@
 
 mod connections;
 mod control;
+mod docs;
 mod harness;
 mod hostile;
 mod kafka;
