@@ -1,6 +1,7 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
 mod control;
+mod envelope;
 mod golden;
 mod harness;
 mod kafka;
