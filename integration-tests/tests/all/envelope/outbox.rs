@@ -22,8 +22,8 @@ fn route() -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn json_payloads_are_strings_and_only_inserts_are_events() {
     let kind = integration_tests::unique("Order");
-    let scene = Scene::new("outbox", &table("", "jsonb"), |config| config.outbox("public.outbox"));
-    let scene = scene.await;
+    let setup = table("", "jsonb");
+    let scene = Scene::new("outbox", &setup, |config| config.outbox("public.outbox")).await;
     let insert = format!(
         "INSERT INTO outbox VALUES ('{ID}', '{kind}', '42', 'created', '{{\"b\": 1, \"a\": [2]}}')"
     );
