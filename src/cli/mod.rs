@@ -1,9 +1,14 @@
 //! The command line: arguments, exit codes, and one file a command.
 
 pub mod args;
+mod check;
 mod completions;
+mod deployment;
 pub mod output;
+mod position;
 mod run;
+mod schema;
+mod slot;
 pub mod tail;
 
 use std::process::ExitCode;
@@ -62,11 +67,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
     logging::init(cli.global.log_format, &cli.global.log_level)?;
     match &cli.command {
         Command::Run(args) => run::run(&cli.global, args),
+        Command::Check(args) => check::run(&cli.global, args),
+        Command::Schema(args) => schema::run(&cli.global, args),
+        Command::Slot(args) => slot::run(&cli.global, args),
+        Command::Position(args) => position::run(&cli.global, args),
+        Command::Tail(args) => tail::run(&cli.global, args),
         Command::Completions(args) => completions::run(args),
-        other => Err(Failure::stop(
-            "cli",
-            format!("`walferry {}` is not part of this build", other.name()),
-        )),
     }
 }
 
@@ -80,6 +86,15 @@ fn load_settings(global: &GlobalArgs) -> Result<Settings, Failure> {
         Output::stderr().line(&warning.report("warning", &origin));
     }
     Ok(loaded.settings)
+}
+
+/// Runs a command's work to its end. What it leaves behind (connections that close) is not waited
+/// for.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = run::runtime()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::batch::TopicName;
 use super::observer::Observer;
 use super::properties;
 use crate::config::settings::{KafkaSettings, TopicSettings};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 
 /// A topic as it should be created if it is missing. An existing topic is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,18 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// Created by this call.
     pub created: bool,
+}
+
+/// A topic before anything is done about it.
+#[derive(Debug)]
+pub enum Outlook {
+    Exists {
+        partitions: i32,
+    },
+    /// Missing, and the cluster says that it would create it.
+    Creatable,
+    /// Missing or not to be used, for the reason given.
+    Refused(Failure),
 }
 
 /// A topic whose keys are spread differently than before.
@@ -94,6 +106,13 @@ pub struct Admin {
     config: ClientConfig,
     bootstrap_servers: String,
     timeout: Duration,
+}
+
+/// Whether the cluster is to create topics, or only to say whether it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Creation {
+    Real,
+    Rehearsed,
 }
 
 /// A producer that never produces: librdkafka's lightest client that serves error callbacks.
@@ -138,7 +157,7 @@ impl Admin {
                 missing.push(spec);
             }
         }
-        self.create(&missing, deadline).await?;
+        self.create_missing(&missing, deadline, Creation::Real).await?;
         let mut infos = Vec::with_capacity(topics.len());
         for spec in topics {
             let partitions = self.wait_for_leaders(&spec.name, deadline).await?;
@@ -146,6 +165,36 @@ impl Admin {
             infos.push(TopicInfo { name: Arc::clone(&spec.name), partitions, created });
         }
         Ok(infos)
+    }
+
+    /// What [`ensure`](Self::ensure) would find, without creating anything; in the order of
+    /// `topics`.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`](crate::failure::Class::Retry): no broker answers in time.
+    pub async fn outlook(&self, topics: &[TopicSpec]) -> Result<Vec<Outlook>, Failure> {
+        let mut outlooks = Vec::with_capacity(topics.len());
+        for spec in topics {
+            let deadline = Instant::now() + self.timeout;
+            outlooks.push(match self.topic_state(&spec.name, deadline).await {
+                Ok(TopicState::Ready { partitions }) => Outlook::Exists { partitions },
+                Ok(TopicState::Electing) => Outlook::Refused(Failure::retry(
+                    "kafka",
+                    format!("topic {} has partitions without a leader", spec.name),
+                )),
+                Ok(TopicState::Missing) => {
+                    match self.create_missing(&[spec], deadline, Creation::Rehearsed).await {
+                        Ok(()) => Outlook::Creatable,
+                        Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
+                        Err(failure) => return Err(failure),
+                    }
+                }
+                Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
+                Err(failure) => return Err(failure),
+            });
+        }
+        Ok(outlooks)
     }
 
     /// The number of partitions of a topic, `None` if it does not exist.
@@ -205,7 +254,12 @@ impl Admin {
         Ok(entry.value.clone())
     }
 
-    async fn create(&self, missing: &[&TopicSpec], deadline: Instant) -> Result<(), Failure> {
+    async fn create_missing(
+        &self,
+        missing: &[&TopicSpec],
+        deadline: Instant,
+        creation: Creation,
+    ) -> Result<(), Failure> {
         if missing.is_empty() {
             return Ok(());
         }
@@ -216,12 +270,15 @@ impl Admin {
         }
         let admin = self.admin_client()?;
         let new: Vec<NewTopic<'_>> = missing.iter().map(|spec| new_topic(spec)).collect();
-        let options = self.options().operation_timeout(Some(remaining(deadline)));
+        let rehearsed = creation == Creation::Rehearsed;
+        let options =
+            self.options().operation_timeout(Some(remaining(deadline))).validate_only(rehearsed);
         let answer = admin.create_topics(&new, &options).await;
         close(admin);
         let results = answer.map_err(|error| self.failure(&error, "creating topics"))?;
         for result in results {
             match result {
+                Ok(_) if rehearsed => {}
                 Ok(topic) => tracing::info!(%topic, "created topic"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, code)) => return Err(self.refused(&topic, code, missing)),

@@ -5,9 +5,8 @@
 //! slot, which is the lease; and since the server silently fast-forwards a start position, the
 //! slot is compared once more after that. Only then is anything produced.
 
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -20,9 +19,11 @@ use super::topics::Topics;
 use super::wake::Wake;
 use super::watch::{Watch, Watcher};
 use crate::config::Settings;
-use crate::config::settings::Manage;
-use crate::delivery::startup::{self, Decision, Gap, Ownership, Server};
-use crate::delivery::{Position, SlotOrigin};
+use crate::delivery::Position;
+use crate::delivery::standing::{
+    self, KAFKA_TIMEOUT, application_name, read_position, refusal, startup_slot, write_position,
+};
+use crate::delivery::startup::{self, Decision, Gap, Server};
 use crate::envelope::ContextHeaders;
 use crate::envelope::message::{self, MessageInput, MessagePlan};
 use crate::failure::Failure;
@@ -34,12 +35,9 @@ use crate::postgres::publication::{self, Publications};
 use crate::postgres::replication::{Client, Error as ReplicationError, StartReplication, Stream};
 use crate::postgres::slot::{self, SlotState};
 use crate::postgres::whitelist::{self, Whitelist};
-use crate::postgres::{Lsn, Oid, Timeline};
+use crate::postgres::{Lsn, Oid};
 use crate::registry::{Registry, Subject};
 use crate::telemetry::Telemetry;
-
-/// How long one question to Kafka may take.
-pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected stream, ready to be followed.
 pub(super) struct Session {
@@ -59,6 +57,8 @@ pub(super) struct Connector {
     pub(super) runtime: Handle,
     pub(super) registry: Arc<Registry>,
     pub(super) topics: Arc<Topics>,
+    /// As the last connection had it: a table renamed since stays listed.
+    pub(super) whitelist: Mutex<Option<Arc<Whitelist>>>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
 }
@@ -79,7 +79,10 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
         let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
-        let found = Found { position, ..found };
+        let mut found = Found { position, ..found };
+        if let Decision::Refuse(_) = self.decide(&found) {
+            self.look_again(&mut found, &admin).await?;
+        }
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
         let messages = self.messages(&admin, &found.info.database).await?;
@@ -101,8 +104,10 @@ impl Connector {
         let mut replication =
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
-        let server = server(&mut replication, &info, &self.settings).await?;
-        let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
+        let server = standing::server(&mut replication, &info, &self.settings).await?;
+        let before = self.whitelist.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = before.as_deref();
+        let whitelist = whitelist::resolve(&control.client, &self.settings, before).await?;
         whitelist.ensure()?;
         for pattern in &whitelist.unmatched {
             let pattern = format!("{}.{}", pattern.schema, pattern.table);
@@ -112,13 +117,25 @@ impl Connector {
         Ok(Found { control, replication, info, server, whitelist, position: None, slot })
     }
 
+    /// Position, slot and server were read side by side, and another instance may have moved them
+    /// meanwhile. Read in this order they cannot contradict each other by that alone: whoever
+    /// confirms writes the position first, and what is delivered was flushed before.
+    async fn look_again(&self, found: &mut Found, admin: &Admin) -> Result<(), Failure> {
+        found.slot = slot::read(&found.control.client, &self.settings.postgres.slot).await?;
+        found.position = self.read_position(admin).await?;
+        found.server =
+            standing::server(&mut found.replication, &found.info, &self.settings).await?;
+        Ok(())
+    }
+
     async fn publish(&self, found: &Found) -> Result<Publications, Failure> {
         // Refused starts change nothing, not even a publication.
-        if let Decision::Refuse(gap) = self.decide(found) {
-            return Err(refusal(&gap));
+        let decision = self.decide(found);
+        if let Decision::Refuse(gap) = &decision {
+            return Err(refusal(gap));
         }
-        if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
-            let intent = Position::Intent(found.server.origin.clone());
+        let intent = Position::Intent(found.server.origin.clone());
+        if decision == Decision::FirstStart && found.position.as_ref() != Some(&intent) {
             write_position(&self.settings, &intent).await?;
         }
         let publications =
@@ -133,12 +150,7 @@ impl Connector {
     }
 
     fn decide(&self, found: &Found) -> Decision {
-        let ownership = match self.settings.postgres.slot_manage {
-            Manage::Auto => Ownership::Walferry,
-            Manage::Never => Ownership::Operator,
-        };
-        let slot = startup_slot(&found.slot);
-        startup::decide(found.position.as_ref(), &slot, &found.server, ownership)
+        standing::decide(&self.settings, found.position.as_ref(), &found.slot, &found.server)
     }
 
     /// Makes or takes the slot as decided, and the position that belongs to it.
@@ -212,9 +224,11 @@ impl Connector {
             max_message_bytes: postgres.max_message_bytes,
         };
         let stream = replication.start_replication(&request).await.map_err(slot_failure)?;
-        self.compare_again(&control, done).await?;
+        let done = self.compare_again(&control, done).await?;
         let client = Arc::new(control.client);
         let whitelist = Arc::new(whitelist);
+        *self.whitelist.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&whitelist));
         let (news, received) = mpsc::channel();
         let watcher = Watcher {
             control: Arc::clone(&client),
@@ -252,12 +266,18 @@ impl Connector {
 
     /// The server starts a slot at its confirmed position if that is past the one asked for, and
     /// does not say so.
-    async fn compare_again(&self, control: &Control, done: Lsn) -> Result<(), Failure> {
+    ///
+    /// The position is then read once more: an instance that has just left may have moved both.
+    async fn compare_again(&self, control: &Control, done: Lsn) -> Result<Lsn, Failure> {
         let name = &self.settings.postgres.slot;
         match startup_slot(&slot::read(&control.client, name).await?) {
-            startup::Slot::Ready { confirmed } if confirmed <= done => Ok(()),
+            startup::Slot::Ready { confirmed } if confirmed <= done => Ok(done),
             startup::Slot::Ready { confirmed } => {
-                Err(refusal(&Gap::SlotAhead { slot: name.clone(), confirmed, done }))
+                let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
+                match read_position(&admin, &self.settings).await? {
+                    Some(Position::At { done, .. }) if confirmed <= done => Ok(done),
+                    _ => Err(refusal(&Gap::SlotAhead { slot: name.clone(), confirmed, done })),
+                }
             }
             startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot: name.clone(), done })),
             startup::Slot::Unusable(reason) => {
@@ -274,77 +294,6 @@ impl Connector {
         let run = parts.join("-");
         self.settings.format.context_headers.then(|| ContextHeaders::new(&self.settings.name, &run))
     }
-}
-
-/// The name that sessions carry in `pg_stat_activity`. Fixed, so that a wildcard in
-/// `synchronous_standby_names` is the only one that can match it by accident.
-pub(crate) fn application_name(name: &str) -> String {
-    format!("walferry_{name}")
-}
-
-/// Reads the position record and its meaning.
-pub(crate) async fn read_position(
-    admin: &Admin,
-    settings: &Settings,
-) -> Result<Option<Position>, Failure> {
-    let bytes = position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
-    bytes
-        .map(|bytes| {
-            Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string()).remedy(
-                    "`walferry position show` prints it, `walferry position set` replaces it",
-                )
-            })
-        })
-        .transpose()
-}
-
-/// Writes a position record and waits for its acknowledgement.
-pub(crate) async fn write_position(
-    settings: &Settings,
-    position: &Position,
-) -> Result<(), Failure> {
-    let bytes = position.to_bytes();
-    position_topic::write(&settings.name, &settings.kafka, &bytes, KAFKA_TIMEOUT).await
-}
-
-/// Who the server is, as the position records it.
-pub(crate) async fn server(
-    replication: &mut Client,
-    info: &ServerInfo,
-    settings: &Settings,
-) -> Result<Server, Failure> {
-    let identity = replication.identify_system().await?;
-    let history = replication.timeline_history(identity.timeline).await?;
-    Ok(Server {
-        origin: SlotOrigin {
-            system: identity.system_id,
-            database: info.database_oid,
-            slot: settings.postgres.slot.clone(),
-        },
-        timeline: identity.timeline,
-        flushed: identity.flushed,
-        history: history
-            .iter()
-            .map(|ended| (ended.timeline, ended.switch))
-            .collect::<Vec<(Timeline, Lsn)>>(),
-    })
-}
-
-/// The slot as the start-up table sees it.
-pub(crate) fn startup_slot(state: &SlotState) -> startup::Slot {
-    match state {
-        SlotState::Missing { .. } => startup::Slot::Missing,
-        SlotState::Exists(slot) => match (slot.fault(), slot.confirmed_flush_lsn) {
-            (Some(fault), _) => startup::Slot::Unusable(fault.to_string()),
-            (None, Some(confirmed)) => startup::Slot::Ready { confirmed },
-            (None, None) => startup::Slot::Unusable("it has no confirmed position".to_owned()),
-        },
-    }
-}
-
-pub(crate) fn refusal(gap: &Gap) -> Failure {
-    Failure::stop("position", gap.to_string()).remedy(gap.remedy())
 }
 
 fn slot_failure(error: ReplicationError) -> Failure {
@@ -369,5 +318,5 @@ async fn prefetch(control: &Control, whitelist: &Whitelist) -> Result<Prefetched
     types.sort_unstable();
     types.dedup();
     let types = catalog::types(&control.client, &types).await?;
-    Ok(Prefetched { tables, types })
+    Ok(Prefetched { tables, types, at: Instant::now() })
 }

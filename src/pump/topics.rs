@@ -8,11 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::settings::KafkaSettings;
+use crate::delivery::standing::KAFKA_TIMEOUT;
 use crate::failure::Failure;
 use crate::kafka::topics::{TopicInfo, TopicSpec};
 use crate::kafka::{Admin, TopicName};
-
-use super::session::KAFKA_TIMEOUT;
 
 /// Partition counts by topic, for as long as the process lives.
 #[derive(Debug, Default)]
