@@ -3,6 +3,7 @@
 //! [`Applier::apply`] either handles a message whole, or says what it waits for and leaves
 //! everything as it was, so that the same message can be applied again.
 
+use super::prepare::ColumnName;
 use super::relations::{Relations, Target};
 use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
@@ -359,13 +360,11 @@ fn row_error(
     metrics: &mut PumpMetrics,
 ) -> Result<Applied, Failure> {
     let known = relations.get(oid, metrics)?;
-    let column = known.column(&error).unwrap_or_else(|| format!("#{}", error.column));
-    let type_oid = known
-        .relation()
-        .columns
-        .iter()
-        .find(|known| known.name == column)
-        .map_or_else(|| "?".to_owned(), |known| known.type_oid.to_string());
+    let ColumnName { name: column, column_type } =
+        known.column(&error).unwrap_or_else(|| ColumnName {
+            name: format!("#{}", error.column),
+            column_type: "unknown".to_owned(),
+        });
     if error.kind == RowErrorKind::UnexpectedNull && relations.widen(oid, column.clone()) {
         return Ok(Applied::AwaitPlan(oid));
     }
@@ -373,7 +372,7 @@ fn row_error(
     Err(Failure::stop(
         "row",
         format!(
-            "a row of {table} at {at} cannot be encoded: column {column} (type {type_oid}) {}",
+            "a row of {table} at {at} cannot be encoded: column {column} (type {column_type}) {}",
             error.kind
         ),
     )

@@ -3,6 +3,8 @@
 mod connections;
 mod control;
 mod docs;
+mod envelope;
+mod golden;
 mod harness;
 mod hostile;
 mod kafka;
