@@ -1,5 +1,6 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
+mod commands;
 mod connections;
 mod control;
 mod docs;
