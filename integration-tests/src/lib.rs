@@ -9,6 +9,7 @@
 //! Everything here panics when it cannot do its work, and says what it was waiting for: the callers
 //! are tests. Nothing sleeps to be on the safe side: [`wait::until`] asks again until a deadline.
 
+pub mod bench;
 pub mod decode;
 pub mod fake_registry;
 pub mod kafka;

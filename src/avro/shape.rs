@@ -9,7 +9,7 @@
 
 use super::names;
 use super::types::{self, ColumnType};
-use crate::config::settings::NameAdjustment;
+use crate::config::settings::{NameAdjustment, TableRule};
 use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::postgres::catalog::{ColumnFacts, TableFacts, Types};
 
@@ -51,6 +51,15 @@ pub struct ShapeRules {
     /// The record key, in place of the primary key.
     pub key_columns: Option<Vec<String>>,
     pub exclude_columns: Vec<String>,
+}
+
+impl From<&TableRule> for ShapeRules {
+    fn from(rule: &TableRule) -> ShapeRules {
+        ShapeRules {
+            key_columns: rule.key_columns.clone(),
+            exclude_columns: rule.exclude_columns.clone(),
+        }
+    }
 }
 
 /// A table that cannot be shaped as configured.
@@ -235,6 +244,3 @@ fn natural_key(
         .or_else(|| facts.and_then(|facts| by_names(&facts.unique_key)))
         .unwrap_or_default()
 }
-
-#[cfg(test)]
-mod tests;

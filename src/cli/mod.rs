@@ -1,18 +1,26 @@
 //! The command line: arguments, exit codes, and one file a command.
 
 pub mod args;
+mod check;
 mod completions;
+mod deployment;
 pub mod output;
+mod position;
+mod run;
+mod schema;
+mod slot;
 pub mod tail;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use args::{Cli, Command};
+use args::{Cli, Command, GlobalArgs};
 use output::Output;
 
+use crate::config::{self, Settings};
 use crate::failure::{Class, Failure};
+use crate::telemetry::logging;
 
 /// What the process tells whoever started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,13 +64,37 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
+    logging::init(cli.global.log_format, &cli.global.log_level)?;
     match &cli.command {
+        Command::Run(args) => run::run(&cli.global, args),
+        Command::Check(args) => check::run(&cli.global, args),
+        Command::Schema(args) => schema::run(&cli.global, args),
+        Command::Slot(args) => slot::run(&cli.global, args),
+        Command::Position(args) => position::run(&cli.global, args),
+        Command::Tail(args) => tail::run(&cli.global, args),
         Command::Completions(args) => completions::run(args),
-        other => Err(Failure::stop(
-            "cli",
-            format!("`walferry {}` is not part of this build", other.name()),
-        )),
     }
+}
+
+/// Reads the configuration; prints its warnings, or all its errors.
+fn load_settings(global: &GlobalArgs) -> Result<Settings, Failure> {
+    let loaded = config::load(&global.config).map_err(|errors| {
+        Failure::stop("config", format!("the configuration cannot be used\n{errors}"))
+    })?;
+    let origin = global.config.display().to_string();
+    for warning in &loaded.warnings {
+        Output::stderr().line(&warning.report("warning", &origin));
+    }
+    Ok(loaded.settings)
+}
+
+/// Runs a command's work to its end. What it leaves behind (connections that close) is not waited
+/// for.
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = run::runtime()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 #[cfg(test)]

@@ -115,6 +115,12 @@ impl Output {
         self.line(&self.render_finding(severity, message, remedy));
     }
 
+    /// What is the case: a label and what it stands for.
+    pub fn fact(&self, label: &str, text: &str) {
+        let label = self.paint(Paint::Bold, &format!("{label:<9}")).into_owned();
+        self.line(&format!("{label} {}", indented(text, 10)));
+    }
+
     /// Columns as wide as their widest cell, with a heading.
     pub fn table(&self, heading: &[&str], rows: &[Vec<String>]) {
         self.line(&self.render_table(heading, rows));

@@ -16,6 +16,8 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
+use super::args::{GlobalArgs, TailArgs};
+use super::{Exit, block_on, load_settings};
 use crate::config::settings::{KafkaSettings, Settings};
 use crate::failure::Failure;
 use crate::kafka::Admin;
@@ -48,6 +50,28 @@ pub fn colour_wanted() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+/// `walferry tail`: until the limit, Ctrl-C, or until nobody reads any more.
+pub(super) fn run(global: &GlobalArgs, args: &TailArgs) -> Result<Exit, Failure> {
+    let settings = load_settings(global)?;
+    let options = TailOptions {
+        topics: args.topics.clone(),
+        from_beginning: args.from_beginning,
+        json: args.json,
+        limit: args.max_records,
+        follow: true,
+        colour: !args.json && colour_wanted(),
+    };
+    let mut out = io::stdout();
+    block_on(async {
+        tokio::select! {
+            ended = tail(&settings, &options, &mut out) => ended?,
+            // Without a handler the signal itself ends the process.
+            Ok(()) = tokio::signal::ctrl_c() => {}
+        }
+        Ok(Exit::Done)
+    })
 }
 
 /// Prints the records of topics until the limit, the end, or until it is dropped.

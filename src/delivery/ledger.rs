@@ -75,6 +75,8 @@ struct Unit {
     commit_lsn: Lsn,
     commit_time: PgTime,
     outstanding: u32,
+    /// Of the outstanding records; an estimate until none is left.
+    bytes: u64,
     /// Known once the commit was received.
     end: Option<Lsn>,
 }
@@ -88,8 +90,9 @@ pub struct Ledger {
     /// Sequence number of `units[0]`.
     first: u64,
     durable: Lsn,
-    /// Records enqueued and not acknowledged.
+    /// Records enqueued and not acknowledged, and about how many bytes they are.
     in_flight: u64,
+    in_flight_bytes: u64,
 }
 
 /// A unit whose records are all durable, as is everything before it.
@@ -105,7 +108,8 @@ impl Ledger {
     /// `epoch` must differ from that of every connection whose reports may still come in.
     #[must_use]
     pub fn new(epoch: u16, done: Lsn) -> Ledger {
-        Ledger { epoch, units: VecDeque::new(), first: 0, durable: done, in_flight: 0 }
+        let units = VecDeque::new();
+        Ledger { epoch, units, first: 0, durable: done, in_flight: 0, in_flight_bytes: 0 }
     }
 
     /// Opens the unit that commits at `commit_lsn`.
@@ -115,7 +119,8 @@ impl Ledger {
             self.units.back().and_then(|last| last.end).is_none_or(|end| end <= commit_lsn),
             "units out of commit order"
         );
-        self.units.push_back(Unit { commit_lsn, commit_time, outstanding: 0, end: None });
+        let unit = Unit { commit_lsn, commit_time, outstanding: 0, bytes: 0, end: None };
+        self.units.push_back(unit);
     }
 
     /// The ticket for the open unit's next record.
@@ -126,12 +131,14 @@ impl Ledger {
         Ticket::Unit { epoch: self.epoch, sequence: self.first + last }
     }
 
-    /// The producer took a record with the current [`ticket`](Self::ticket).
-    pub fn enqueued(&mut self) {
+    /// The producer took a record of so many bytes with the current [`ticket`](Self::ticket).
+    pub fn enqueued(&mut self, bytes: u64) {
         debug_assert!(self.is_open(), "a record outside a unit");
         if let Some(unit) = self.units.back_mut() {
             unit.outstanding += 1;
+            unit.bytes += bytes;
             self.in_flight += 1;
+            self.in_flight_bytes += bytes;
         }
     }
 
@@ -154,8 +161,13 @@ impl Ledger {
             debug_assert!(epoch != self.epoch, "a report for a record that is not outstanding");
             return false;
         };
+        // A report does not say how large its record was: it takes an equal share along, and the
+        // last one all that is left.
+        let share = unit.bytes / u64::from(unit.outstanding);
         unit.outstanding -= 1;
+        unit.bytes -= share;
         self.in_flight -= 1;
+        self.in_flight_bytes -= share;
         if sequence == self.first {
             self.settle(settled);
         }
@@ -182,6 +194,12 @@ impl Ledger {
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.in_flight
+    }
+
+    /// About how many bytes are enqueued and not acknowledged.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
     }
 
     /// Whether a unit was begun and its commit not received.
@@ -249,11 +267,11 @@ mod tests {
         let mut ledger = Ledger::new(1, Lsn(10));
         ledger.begin(Lsn(20), PgTime(0));
         let first = ledger.ticket();
-        ledger.enqueued();
+        ledger.enqueued(7);
         ledger.commit(Lsn(25), &mut ignore);
         ledger.begin(Lsn(30), PgTime(0));
         let second = ledger.ticket();
-        ledger.enqueued();
+        ledger.enqueued(7);
         ledger.commit(Lsn(35), &mut ignore);
 
         assert!(ledger.acknowledged(second, &mut ignore));
@@ -268,7 +286,7 @@ mod tests {
         let mut ledger = Ledger::new(1, Lsn(10));
         ledger.begin(Lsn(20), PgTime(0));
         let ticket = ledger.ticket();
-        ledger.enqueued();
+        ledger.enqueued(7);
         ledger.acknowledged(ticket, &mut ignore);
         ledger.reached(Lsn(22));
         assert_eq!(ledger.durable(), Lsn(10));
@@ -285,7 +303,7 @@ mod tests {
         assert_eq!(ledger.durable(), Lsn(15), "went back");
         ledger.begin(Lsn(20), PgTime(0));
         let ticket = ledger.ticket();
-        ledger.enqueued();
+        ledger.enqueued(7);
         ledger.commit(Lsn(25), &mut ignore);
         ledger.reached(Lsn(90));
         assert_eq!(ledger.durable(), Lsn(15));
@@ -297,7 +315,7 @@ mod tests {
     fn reports_of_an_older_connection_move_nothing() {
         let mut ledger = Ledger::new(2, Lsn(10));
         ledger.begin(Lsn(20), PgTime(0));
-        ledger.enqueued();
+        ledger.enqueued(7);
         ledger.commit(Lsn(25), &mut ignore);
         assert!(!ledger.acknowledged(Ticket::Unit { epoch: 1, sequence: 0 }, &mut ignore));
         assert!(!ledger.acknowledged(Ticket::Position { epoch: 2 }, &mut ignore));
@@ -351,7 +369,7 @@ mod tests {
                         ledger.begin(commit, PgTime(0));
                         for _ in 0..records {
                             outstanding.push((ledger.ticket(), commit));
-                            ledger.enqueued();
+                            ledger.enqueued(7);
                         }
                         head = commit.0 + length;
                         ledger.commit(Lsn(head), &mut ignore);
@@ -377,6 +395,7 @@ mod tests {
                 }
                 prop_assert!(ledger.durable() >= last_durable);
                 prop_assert_eq!(ledger.in_flight(), outstanding.len() as u64);
+                prop_assert_eq!(ledger.in_flight_bytes(), 7 * outstanding.len() as u64);
                 last_durable = ledger.durable();
             }
         }

@@ -4,6 +4,8 @@
 //! delivered and of which stream of which database it speaks. It is self-contained, versioned JSON,
 //! so that an operator can read it with any consumer.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::postgres::{Lsn, Oid, SystemId, Timeline};
@@ -23,6 +25,14 @@ pub struct SlotOrigin {
     pub system: SystemId,
     pub database: Oid,
     pub slot: String,
+}
+
+/// For people.
+impl fmt::Display for SlotOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SlotOrigin { system, database, slot } = self;
+        write!(f, "slot {slot} of database {database} on system {system}")
+    }
 }
 
 /// How far into one source transaction a Kafka transaction reached (exactly-once only).

@@ -114,20 +114,20 @@ impl Gap {
     pub fn remedy(&self) -> String {
         match self {
             Gap::UnknownSlot { .. } | Gap::SlotAhead { .. } => "`walferry slot adopt` accepts the \
-                slot as it stands and goes on from there; `walferry slot drop` gives it up, and \
-                the next start makes a new one"
+                slot as it stands and goes on from there; `walferry slot drop --yes` gives it up, \
+                and the next start makes a new one"
                 .into(),
             Gap::SlotMissing { .. } => "`walferry slot create` makes a new slot and accepts that \
                 the changes since the position were not delivered"
                 .into(),
-            Gap::SlotUnusable { .. } => {
-                "`walferry slot drop`, then `walferry slot create`, accepts \
-                that the changes since the position were not delivered"
-                    .into()
-            }
+            Gap::SlotUnusable { .. } => "`walferry slot drop --yes`, then `walferry slot create`, \
+                accepts that the changes since the position were not delivered; if the slot is \
+                somebody else's, set another postgres.slot and `walferry slot create`"
+                .into(),
             Gap::OtherOrigin { .. } => "check postgres.url, postgres.slot and \
                 kafka.bootstrap_servers: a copy of a deployment needs a `name` of its own; if the \
-                database was moved on purpose, `walferry slot adopt` accepts it"
+                database was moved on purpose, `walferry slot adopt` takes the slot that is there, \
+                and `walferry slot create` makes one where there is none"
                 .into(),
             Gap::TimelineForked { .. } | Gap::TimelineUnknown { .. } | Gap::ServerBehind { .. } => {
                 "compare the topics with the tables; `walferry slot \
@@ -135,8 +135,9 @@ impl Gap {
                     .into()
             }
             Gap::OperatorsSlotMissing { slot } => format!(
-                "SELECT pg_create_logical_replication_slot('{}', 'pgoutput'); or set \
-                 slot_manage = \"auto\"",
+                "`walferry slot create` makes it, or, once the publication is there, SELECT \
+                 pg_create_logical_replication_slot('{}', 'pgoutput'); with slot_manage = \"auto\" \
+                 the start makes it",
                 slot.replace('\'', "''")
             ),
         }
@@ -160,8 +161,8 @@ pub fn decide(
     };
     if *origin != server.origin {
         return Decision::Refuse(Gap::OtherOrigin {
-            position: describe(origin),
-            server: describe(&server.origin),
+            position: origin.to_string(),
+            server: server.origin.to_string(),
         });
     }
     let confirmed = match slot {
@@ -223,10 +224,6 @@ fn history_gap(server: &Server, timeline: Timeline, done: Lsn) -> Option<Gap> {
         }),
         Some(_) => None,
     }
-}
-
-fn describe(origin: &SlotOrigin) -> String {
-    format!("slot {} of database {} on system {}", origin.slot, origin.database, origin.system)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@
 //! it null. Without an old row (an update that left the identity alone) it is null.
 //!
 //! An unchanged TOAST value is copied from the old row where that was sent, and the configured
-//! placeholder elsewhere. Postgres sends the old identity columns whenever one of them is TOASTed,
-//! so a key is always known.
+//! placeholder elsewhere, but never in a key: Postgres sends the old identity columns whenever one
+//! of them is TOASTed, and should it not, the row is an error.
 //!
 //! `format.skip` is judged by what happened in the table, as in Debezium: an update of the key is
 //! an update, whatever records it would become.
@@ -120,9 +120,8 @@ pub struct TablePlan {
     value_prefix: [u8; 5],
     row: RowPlan,
     source: SourceBlock,
-    /// By cell: whether an unchanged TOAST value in it must be taken from the old tuple before
-    /// anything is encoded. Cells past the end need not.
-    tracked: Box<[bool]>,
+    /// By cell; those past the end are [`Role::Other`].
+    roles: Box<[Role]>,
     tombstones: bool,
     truncate: bool,
     before_key: bool,
@@ -132,6 +131,17 @@ pub struct TablePlan {
     skip: Skip,
     names: HeaderNames,
     context_headers: Option<ContextHeaders>,
+}
+
+/// What a cell has to do with the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Other,
+    /// An unchanged TOAST value in it is taken from the old tuple before anything is encoded: of
+    /// the old row only such columns were sent.
+    Identity,
+    /// The same, and without a value there is no record. With the column's index in the shape.
+    Key(usize),
 }
 
 #[derive(Debug)]
@@ -206,7 +216,7 @@ impl TablePlan {
             value_prefix: input.value_schema.prefix(),
             row: RowPlan::compile(shape, format),
             source: SourceBlock::new(input.name, input.database, &shape.schema, &shape.name),
-            tracked: tracked_cells(shape),
+            roles: roles(shape),
             tombstones: format.tombstones,
             truncate: format.truncate && !format.skip.contains(&Operation::Truncate),
             before_key: format.before_delete == BeforeDelete::Key,
@@ -265,7 +275,7 @@ impl TablePlan {
             return Ok(());
         }
         let sent = self.sent(old)?;
-        let completed = sent.and_then(|old| self.complete(&old, new));
+        let completed = self.complete(sent.as_ref(), new)?;
         let new = completed.as_ref().map_or(*new, TupleBuilder::tuple);
         whole_or_nothing(batch, |batch| match (sent, &self.key) {
             (Some(sent), Some(key)) if !key.plan.same(&sent, &new) => {
@@ -457,18 +467,41 @@ impl TablePlan {
     /// The new row with unchanged TOAST values of key and identity taken from the old one; `None`
     /// if it has none of them, which is nearly always. (A key of more than 2 kB is rare enough to
     /// be copied.)
-    fn complete(&self, old: &Tuple<'_>, new: &Tuple<'_>) -> Option<TupleBuilder> {
-        let missing = |(tracked, cell): (&bool, Cell<'_>)| *tracked && cell == Cell::Unchanged;
-        if !self.tracked.iter().zip(new.iter()).any(missing) {
-            return None;
+    fn complete(
+        &self,
+        old: Option<&Tuple<'_>>,
+        new: &Tuple<'_>,
+    ) -> Result<Option<TupleBuilder>, RowError> {
+        let unsent =
+            |(role, cell): &(&Role, Cell<'_>)| **role != Role::Other && *cell == Cell::Unchanged;
+        let mut unsent = self.roles.iter().zip(new.iter()).filter(unsent).peekable();
+        if unsent.peek().is_none() {
+            return Ok(None);
         }
-        let tracked = self.tracked.iter().copied().chain(std::iter::repeat(false));
+        let Some(old) = old else {
+            // The marker for unchanged values in a key would merge all such rows into one.
+            return match unsent.find_map(|(role, _)| role.key()) {
+                Some(column) => Err(RowError { column, ..NO_OLD_ROW }),
+                None => Ok(None),
+            };
+        };
+        let roles = self.roles.iter().copied().chain(std::iter::repeat(Role::Other));
         let mut completed = TupleBuilder::default();
         // A shorter old tuple makes a shorter row, which the encoders refuse.
-        for ((new, old), tracked) in new.iter().zip(old.iter()).zip(tracked) {
-            completed.push(if tracked && new == Cell::Unchanged { old } else { new });
+        for ((new, old), role) in new.iter().zip(old.iter()).zip(roles) {
+            let unsent = role != Role::Other && new == Cell::Unchanged;
+            completed.push(if unsent { old } else { new });
         }
-        Some(completed)
+        Ok(Some(completed))
+    }
+}
+
+impl Role {
+    fn key(self) -> Option<usize> {
+        match self {
+            Role::Key(column) => Some(column),
+            Role::Identity | Role::Other => None,
+        }
     }
 }
 
@@ -509,21 +542,24 @@ fn outside_identity(shape: &TableShape) -> Option<(usize, &ColumnShape)> {
     key.into_iter().find(|(_, column)| !column.identity)
 }
 
-/// Marks the cells of the record key and, where only those are sent of an old row, of the identity.
-fn tracked_cells(shape: &TableShape) -> Box<[bool]> {
+/// The roles of cells. Under full the old row was sent whole, and its encoder sees to the identity.
+fn roles(shape: &TableShape) -> Box<[Role]> {
     let by_identity = shape.identity != ReplicaIdentity::Full;
-    let mut tracked = Vec::new();
+    let mut roles = Vec::new();
     for (index, column) in shape.columns.iter().enumerate() {
-        if shape.key.contains(&index) || by_identity && column.identity {
-            if tracked.len() <= column.cell {
-                tracked.resize(column.cell + 1, false);
-            }
-            if let Some(cell) = tracked.get_mut(column.cell) {
-                *cell = true;
-            }
+        let role = match shape.key.contains(&index) {
+            true => Role::Key(index),
+            false if by_identity && column.identity => Role::Identity,
+            false => continue,
+        };
+        if roles.len() <= column.cell {
+            roles.resize(column.cell + 1, Role::Other);
+        }
+        if let Some(cell) = roles.get_mut(column.cell) {
+            *cell = role;
         }
     }
-    tracked.into()
+    roles.into()
 }
 
 fn qualified(shape: &TableShape) -> String {

@@ -19,4 +19,4 @@ mod wire;
 pub use context::ContextHeaders;
 pub use debezium::{PlanError, PlanInput, Schemas, TablePlan, schemas};
 pub use message::{MessageInput, MessagePlan};
-pub use source::EventContext;
+pub use source::{EventContext, Origin};

@@ -13,7 +13,7 @@
 //! ```
 
 use super::wire::{write_branch, write_bytes, write_long};
-use crate::pgoutput::Origin;
+pub use crate::pgoutput::Origin;
 use crate::postgres::{Lsn, PgTime, Xid};
 
 /// What an event says of its place in the stream. `'a` is the origin's name.

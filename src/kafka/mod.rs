@@ -19,4 +19,4 @@ pub use batch::{Batch, RecordView, TopicName};
 pub use classify::{ErrorClass, ErrorCode, classify};
 pub use observer::Connection;
 pub use producer::{Outcome, Producer, Purge, Report, SendError, Token, wire_bytes};
-pub use topics::{Admin, PartitionChange, TopicInfo, TopicSpec};
+pub use topics::{Admin, Outlook, PartitionChange, TopicInfo, TopicSpec};

@@ -27,9 +27,9 @@ use super::batch::{Batch, TopicName};
 use super::consumer::{self, Reader};
 use super::producer::{Outcome, Producer, Token};
 use super::properties::Isolation;
-use super::topics::{Admin, TopicSpec, acl_command, close, unreachable_failure};
+use super::topics::{Admin, Outlook, TopicSpec, acl_command, close, unreachable_failure};
 use crate::config::settings::{KafkaSettings, TopicSettings};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 
 /// The topic's name for the stream `name`.
 #[must_use]
@@ -46,37 +46,58 @@ pub fn topic_name(name: &str) -> String {
 /// - [`Stop`](crate::failure::Class::Stop): it may not be created, or has more than one partition
 ///   or another clean-up policy, with the command that puts it right.
 pub async fn ensure(admin: &Admin, name: &str, topics: &TopicSettings) -> Result<(), Failure> {
-    let spec = spec(name, topics.create, topics.replication_factor);
-    let infos = admin.ensure(std::slice::from_ref(&spec)).await?;
+    let infos = admin.ensure(&[spec(name, topics)]).await?;
+    verify(admin, name, infos.first().map_or(1, |info| info.partitions)).await
+}
+
+/// What [`ensure`] would find, without creating anything.
+///
+/// # Errors
+///
+/// [`Retry`](crate::failure::Class::Retry): no broker answers in time.
+pub async fn outlook(
+    admin: &Admin,
+    name: &str,
+    topics: &TopicSettings,
+) -> Result<Outlook, Failure> {
+    let outlook = admin.outlook(&[spec(name, topics)]).await?.pop().unwrap_or(Outlook::Creatable);
+    let Outlook::Exists { partitions } = outlook else { return Ok(outlook) };
+    match verify(admin, name, partitions).await {
+        Ok(()) => Ok(outlook),
+        Err(failure) if failure.class == Class::Stop => Ok(Outlook::Refused(failure)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether the topic, which exists, keeps the position for ever.
+async fn verify(admin: &Admin, name: &str, partitions: i32) -> Result<(), Failure> {
+    let topic = topic_name(name);
     let servers = admin.bootstrap_servers();
-    if let Some(info) = infos.first().filter(|info| info.partitions != 1) {
+    if partitions != 1 {
         return Err(Failure::stop(
             "position",
-            format!("topic {} has {} partitions instead of one", spec.name, info.partitions),
+            format!("topic {topic} has {partitions} partitions instead of one"),
         )
         .remedy(format!(
-            "stop walferry, note `walferry position show`, delete the topic, start walferry once \
-             to have it made anew, and put the position back with `walferry position set`: \
-             kafka-topics --bootstrap-server {servers} --delete --topic {}",
-            spec.name
+            "stop walferry, note `walferry position show`, delete the topic, and put the position \
+             back with `walferry position set`, which makes it anew: \
+             kafka-topics --bootstrap-server {servers} --delete --topic {topic}"
         )));
     }
-    let policy = admin.topic_setting(&spec.name, "cleanup.policy").await?;
+    let policy = admin.topic_setting(&topic, "cleanup.policy").await?;
     match policy.as_deref() {
         Some("compact") => Ok(()),
         other => Err(Failure::stop(
             "position",
             format!(
-                "topic {} has cleanup.policy={} instead of compact: the position would be deleted \
-                 by age",
-                spec.name,
+                "topic {topic} has cleanup.policy={} instead of compact: the position would be \
+                 deleted by age",
                 other.unwrap_or("(unknown)")
             ),
         )
         .remedy(format!(
             "kafka-configs --bootstrap-server {servers} --alter --entity-type topics \
-             --entity-name {} --add-config cleanup.policy=compact",
-            spec.name
+             --entity-name {topic} --add-config cleanup.policy=compact"
         ))),
     }
 }
@@ -125,9 +146,35 @@ pub async fn read(
 /// # Errors
 ///
 /// [`Retry`](crate::failure::Class::Retry): not acknowledged within `timeout`.
-pub async fn write(settings: &Settings, value: &[u8], timeout: Duration) -> Result<(), Failure> {
-    let (name, kafka, value) = (settings.name.clone(), settings.kafka.clone(), value.to_vec());
-    let task = tokio::task::spawn_blocking(move || write_blocking(&name, &kafka, &value, timeout));
+pub async fn write(
+    name: &str,
+    kafka: &KafkaSettings,
+    value: &[u8],
+    timeout: Duration,
+) -> Result<(), Failure> {
+    put(name, kafka, Some(value), timeout).await
+}
+
+/// Writes a tombstone, after which [`read`] finds no position, and waits until the brokers have
+/// acknowledged it.
+///
+/// # Errors
+///
+/// As [`write`].
+pub async fn clear(name: &str, kafka: &KafkaSettings, timeout: Duration) -> Result<(), Failure> {
+    put(name, kafka, None, timeout).await
+}
+
+async fn put(
+    name: &str,
+    kafka: &KafkaSettings,
+    value: Option<&[u8]>,
+    timeout: Duration,
+) -> Result<(), Failure> {
+    let (name, kafka, value) = (name.to_owned(), kafka.clone(), value.map(<[u8]>::to_vec));
+    let task = tokio::task::spawn_blocking(move || {
+        write_blocking(&name, &kafka, value.as_deref(), timeout)
+    });
     task.await.map_err(|error| {
         Failure::retry("position", "writing the position was interrupted").source(error)
     })?
@@ -136,7 +183,7 @@ pub async fn write(settings: &Settings, value: &[u8], timeout: Duration) -> Resu
 fn write_blocking(
     name: &str,
     kafka: &KafkaSettings,
-    value: &[u8],
+    value: Option<&[u8]>,
     timeout: Duration,
 ) -> Result<(), Failure> {
     let producer = Producer::new(name, kafka, timeout)?;
@@ -144,7 +191,9 @@ fn write_blocking(
     let mut batch = Batch::default();
     let mut record = batch.record(&topic);
     let Ok(()) = record.key(|out| copy(out, name.as_bytes()));
-    let Ok(()) = record.value(|out| copy(out, value));
+    if let Some(value) = value {
+        let Ok(()) = record.value(|out| copy(out, value));
+    }
     record.partition(PARTITION);
     record.finish();
     let failed = |what: String| {
@@ -172,12 +221,12 @@ fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Infallible> {
     Ok(())
 }
 
-fn spec(name: &str, create: bool, replication_factor: Option<i32>) -> TopicSpec {
+fn spec(name: &str, topics: &TopicSettings) -> TopicSpec {
     TopicSpec {
         name: Arc::from(topic_name(name)),
-        create,
+        create: topics.create,
         partitions: Some(1),
-        replication_factor,
+        replication_factor: topics.replication_factor,
         config: TOPIC_CONFIG
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))

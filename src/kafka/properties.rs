@@ -137,6 +137,10 @@ fn defaults(name: &str, kafka: &KafkaSettings) -> ClientConfig {
 fn apply_user_properties(config: &mut ClientConfig, kafka: &KafkaSettings) {
     for (name, value) in &kafka.properties {
         if reserved(name).is_none() {
+            // Under two names the last one set would win, in no particular order.
+            if let Some((_, other)) = ALIASES.iter().find(|(alias, _)| alias == name) {
+                config.remove(other);
+            }
             config.set(name, value.expose_secret());
         }
     }
@@ -149,6 +153,10 @@ const LINGER_MILLIS: &str = "2";
 /// Five requests of this size per broker may be under way beside the queue: part of the memory
 /// ceiling.
 const BATCH_BYTES: &str = "262144";
+
+/// Other names of properties that have defaults here.
+const ALIASES: &[(&str, &str)] =
+    &[("compression.codec", "compression.type"), ("queue.buffering.max.ms", "linger.ms")];
 
 const RESERVED: &[(&[&str], &str)] = &[
     (
@@ -238,6 +246,15 @@ mod tests {
         assert_eq!(config.get("message.timeout.ms"), Some("60000"));
         assert_eq!(config.get("queue.buffering.max.kbytes"), Some("16384"));
         assert_eq!(config.get("client.id"), Some("walferry-shop"));
+    }
+
+    #[test]
+    fn the_other_name_of_a_property_replaces_the_default() {
+        let kafka = settings("127.0.0.1:9", &[("compression.codec", "zstd")]);
+        let config = producer("shop", &kafka, Duration::from_secs(60));
+        let native = config.create_native_config().unwrap();
+        assert_eq!(config.get("compression.type"), None);
+        assert_eq!(native.get("compression.type").unwrap(), "zstd");
     }
 
     #[test]

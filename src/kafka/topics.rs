@@ -13,9 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::KafkaError;
@@ -26,7 +24,7 @@ use super::batch::TopicName;
 use super::observer::Observer;
 use super::properties;
 use crate::config::settings::{KafkaSettings, TopicSettings};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 
 /// A topic as it should be created if it is missing. An existing topic is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +58,18 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// Created by this call.
     pub created: bool,
+}
+
+/// A topic before anything is done about it.
+#[derive(Debug)]
+pub enum Outlook {
+    Exists {
+        partitions: i32,
+    },
+    /// Missing, and the cluster says that it would create it.
+    Creatable,
+    /// Missing or not to be used, for the reason given.
+    Refused(Failure),
 }
 
 /// A topic whose keys are spread differently than before.
@@ -96,6 +106,13 @@ pub struct Admin {
     config: ClientConfig,
     bootstrap_servers: String,
     timeout: Duration,
+}
+
+/// Whether the cluster is to create topics, or only to say whether it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Creation {
+    Real,
+    Rehearsed,
 }
 
 /// A producer that never produces: librdkafka's lightest client that serves error callbacks.
@@ -140,7 +157,7 @@ impl Admin {
                 missing.push(spec);
             }
         }
-        self.create(&missing, deadline).await?;
+        self.create_missing(&missing, deadline, Creation::Real).await?;
         let mut infos = Vec::with_capacity(topics.len());
         for spec in topics {
             let partitions = self.wait_for_leaders(&spec.name, deadline).await?;
@@ -148,6 +165,36 @@ impl Admin {
             infos.push(TopicInfo { name: Arc::clone(&spec.name), partitions, created });
         }
         Ok(infos)
+    }
+
+    /// What [`ensure`](Self::ensure) would find, without creating anything; in the order of
+    /// `topics`.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`](crate::failure::Class::Retry): no broker answers in time.
+    pub async fn outlook(&self, topics: &[TopicSpec]) -> Result<Vec<Outlook>, Failure> {
+        let mut outlooks = Vec::with_capacity(topics.len());
+        for spec in topics {
+            let deadline = Instant::now() + self.timeout;
+            outlooks.push(match self.topic_state(&spec.name, deadline).await {
+                Ok(TopicState::Ready { partitions }) => Outlook::Exists { partitions },
+                Ok(TopicState::Electing) => Outlook::Refused(Failure::retry(
+                    "kafka",
+                    format!("topic {} has partitions without a leader", spec.name),
+                )),
+                Ok(TopicState::Missing) => {
+                    match self.create_missing(&[spec], deadline, Creation::Rehearsed).await {
+                        Ok(()) => Outlook::Creatable,
+                        Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
+                        Err(failure) => return Err(failure),
+                    }
+                }
+                Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
+                Err(failure) => return Err(failure),
+            });
+        }
+        Ok(outlooks)
     }
 
     /// The number of partitions of a topic, `None` if it does not exist.
@@ -189,29 +236,30 @@ impl Admin {
         let answer =
             admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &self.options()).await;
         close(admin);
-        let described: Result<Option<ConfigResource>, RDKafkaErrorCode> = match answer {
-            Ok(resources) => resources.into_iter().next().transpose(),
+        let resources = match answer {
+            Ok(resources) => resources,
             Err(error) => {
                 return Err(self.failure(&error, &format!("reading the settings of {topic}")));
             }
         };
-        match described {
-            Ok(resource) => {
-                Ok(resource.and_then(|r| r.get(setting).and_then(|entry| entry.value.clone())))
-            }
-            Err(RDKafkaErrorCode::TopicAuthorizationFailed) => Err(Failure::stop(
+        let entry = resources.iter().flatten().find_map(|resource| resource.get(setting));
+        // A refused resource comes back without entries, not as an error.
+        let Some(entry) = entry else {
+            return Err(Failure::stop(
                 "kafka",
                 format!("the settings of topic {topic} may not be read, so they cannot be checked"),
             )
-            .remedy(acl_command(&self.bootstrap_servers, topic, "DescribeConfigs"))),
-            Err(code) => Err(Failure::retry(
-                "kafka",
-                format!("reading the settings of topic {topic} failed ({code:?})"),
-            )),
-        }
+            .remedy(acl_command(&self.bootstrap_servers, topic, "DescribeConfigs")));
+        };
+        Ok(entry.value.clone())
     }
 
-    async fn create(&self, missing: &[&TopicSpec], deadline: Instant) -> Result<(), Failure> {
+    async fn create_missing(
+        &self,
+        missing: &[&TopicSpec],
+        deadline: Instant,
+        creation: Creation,
+    ) -> Result<(), Failure> {
         if missing.is_empty() {
             return Ok(());
         }
@@ -222,12 +270,15 @@ impl Admin {
         }
         let admin = self.admin_client()?;
         let new: Vec<NewTopic<'_>> = missing.iter().map(|spec| new_topic(spec)).collect();
-        let options = self.options().operation_timeout(Some(remaining(deadline)));
+        let rehearsed = creation == Creation::Rehearsed;
+        let options =
+            self.options().operation_timeout(Some(remaining(deadline))).validate_only(rehearsed);
         let answer = admin.create_topics(&new, &options).await;
         close(admin);
         let results = answer.map_err(|error| self.failure(&error, "creating topics"))?;
         for result in results {
             match result {
+                Ok(_) if rehearsed => {}
                 Ok(topic) => tracing::info!(%topic, "created topic"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, code)) => return Err(self.refused(&topic, code, missing)),

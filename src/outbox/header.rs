@@ -30,6 +30,7 @@ impl HeaderPlan {
     pub(super) fn compile(
         name: &str,
         column: usize,
+        table: &TableShape,
         shape: &ColumnShape,
         format: &FormatSettings,
     ) -> HeaderPlan {
@@ -39,7 +40,7 @@ impl HeaderPlan {
             identity: ReplicaIdentity::Nothing,
             columns: vec![ColumnShape { name: FIELD.to_owned(), ..shape.clone() }],
             key: vec![0],
-            cells: shape.cell + 1,
+            cells: table.cells,
         };
         let json = KeyPlan::compile(&alone, format);
         HeaderPlan { name: Arc::from(name), column, cell: shape.cell, json }

@@ -164,6 +164,16 @@ impl Router {
         }
     }
 
+    /// Where events of this route value go. Whether Kafka takes the topic is not judged.
+    #[must_use]
+    pub fn destination(&self, route: &str) -> Destination {
+        Destination {
+            topic: TopicName::from(self.topics.topic(route)),
+            key_schema: Some(self.key.schema.clone()),
+            value_schema: self.payload.schema(route),
+        }
+    }
+
     /// Makes a destination known: the topic exists and the schemas are registered under these ids.
     /// It must be the one that [`route`](Self::route) last called missing; another is ignored.
     pub fn admit(
@@ -193,17 +203,12 @@ impl Router {
         let Ok(text) = std::str::from_utf8(route) else {
             return error(self, self.route.malformed(RowErrorKind::InvalidUtf8));
         };
-        let topic = self.topics.topic(text);
-        if !topic::is_valid(&topic) {
+        let destination = self.destination(text);
+        if !topic::is_valid(&destination.topic) {
             return error(self, RouteErrorKind::InvalidTopic);
         }
-        let topic = TopicName::from(topic);
-        self.pending = Some((route.into(), Arc::clone(&topic)));
-        Ok(Destination {
-            topic,
-            key_schema: Some(self.key.schema.clone()),
-            value_schema: self.payload.schema(text),
-        })
+        self.pending = Some((route.into(), Arc::clone(&destination.topic)));
+        Ok(destination)
     }
 
     fn write(
@@ -327,7 +332,7 @@ impl<'a> Roles<'a> {
 
     fn header(&self, name: &str, column: &str, setting: &str) -> Result<HeaderPlan, CompileError> {
         let (column, shape) = self.column(column, setting)?;
-        Ok(HeaderPlan::compile(name, column.index, shape, self.format))
+        Ok(HeaderPlan::compile(name, column.index, self.shape, shape, self.format))
     }
 
     fn partition(&self, name: Option<&str>) -> Result<Option<Column>, CompileError> {

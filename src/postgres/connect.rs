@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use endpoint::Endpoint;
 pub use error::{Error, Refusal, sqlstate_class};
 pub use session::{SESSION_SETTINGS, session_options};
-pub(super) use session::{TRANSACTION_TIMEOUT_OFF, major_version};
+pub(super) use session::{TRANSACTION_TIMEOUT_OFF, check_reported, major_version};
 pub(super) use transport::{Channel, Secrecy, Socket, Transport};
 
 use crate::config::settings::{PostgresHost, PostgresTarget, SslMode, TargetSessionAttrs};
@@ -81,7 +81,7 @@ pub(super) async fn reach<L: Login>(
     login: &L,
 ) -> Result<L::Session, Error> {
     let mut failures = Vec::new();
-    for &encryption in attempts(target.tls.mode, &endpoint.host) {
+    for &encryption in attempts(target.tls.mode, endpoint.host()) {
         let attempt = async {
             let transport = transport::open(target, endpoint, encryption).await?;
             login.login(transport, endpoint, wanted).await

@@ -3,7 +3,7 @@
 //!
 //! tokio-postgres knows three TLS modes and no channel binding of its own. It is therefore handed a
 //! channel that is already encrypted, as "direct TLS" whose handshake is a no-op that carries the
-//! binding data. Between the two sits a [`Guard`] for what tokio-postgres does not check: it would
+//! binding data. Between the two sits a guard for what tokio-postgres does not check: it would
 //! send a password in clear text over the open network, and reserve memory for a message of any
 //! length.
 
@@ -99,6 +99,7 @@ impl Login for ControlLogin<'_> {
             .connect_raw(channel, tls)
             .await
             .map_err(|error| login_error(endpoint, error))?;
+        connect::check_reported(endpoint, |name| connection.parameter(name))?;
         let server_major =
             connection.parameter("server_version").and_then(major_version).unwrap_or(0);
         let driver = Driver(tokio::spawn(async move {
@@ -177,6 +178,7 @@ fn login_error(endpoint: &Endpoint, error: tokio_postgres::Error) -> Error {
         return Error::Server { endpoint: endpoint.clone(), error };
     }
     let refused = |refusal| Error::Refused { endpoint: endpoint.clone(), refusal };
+    let mut words = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<io::Error>() {
@@ -192,16 +194,17 @@ fn login_error(endpoint: &Endpoint, error: tokio_postgres::Error) -> Error {
                 return Error::login(endpoint, io::Error::other(tls.clone()));
             }
         }
+        words = format!("{words}: {inner}");
         cause = inner.source();
     }
-    match refusal_of(&error.to_string()) {
+    match refusal_of(&words) {
         Some(refusal) => refused(refusal),
         None => Error::Lost { endpoint: endpoint.clone(), source: io::Error::other(error) },
     }
 }
 
-/// tokio-postgres keeps the kinds of its errors to itself; these are its words, tested against a
-/// server that provokes each.
+/// tokio-postgres keeps the kinds of its errors to itself; these are its words and its causes',
+/// tested against a server that provokes them.
 fn refusal_of(text: &str) -> Option<Refusal> {
     const WORDS: [(&str, Refusal); 6] = [
         ("password missing", Refusal::PasswordMissing),

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod connect;
 pub mod control;
 pub mod ids;
+pub mod preflight;
 pub mod publication;
 pub mod query;
 pub mod replication;
@@ -14,3 +15,6 @@ pub mod whitelist;
 pub mod wire;
 
 pub use ids::{Lsn, Oid, PgTime, SystemId, Timeline, Xid};
+
+#[cfg(test)]
+mod scripted_server;

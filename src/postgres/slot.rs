@@ -63,6 +63,19 @@ pub enum WalStatus {
     Lost,
 }
 
+impl WalStatus {
+    /// As the server prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WalStatus::Reserved => "reserved",
+            WalStatus::Extended => "extended",
+            WalStatus::Unreserved => "unreserved",
+            WalStatus::Lost => "lost",
+        }
+    }
+}
+
 /// Why a slot can never be read by this deployment again, or not as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {

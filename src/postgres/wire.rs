@@ -213,14 +213,14 @@ impl<'a> Reader<'a> {
 
     pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Error> {
         let (taken, rest) =
-            self.rest.split_at_checked(count).ok_or(self.malformed("it ends too early"))?;
+            self.rest.split_at_checked(count).ok_or_else(|| self.malformed("it ends too early"))?;
         self.rest = rest;
         Ok(taken)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (taken, rest) =
-            self.rest.split_first_chunk().ok_or(self.malformed("it ends too early"))?;
+            self.rest.split_first_chunk().ok_or_else(|| self.malformed("it ends too early"))?;
         self.rest = rest;
         Ok(*taken)
     }
@@ -248,7 +248,7 @@ impl<'a> Reader<'a> {
     /// The bytes up to the next NUL, which is taken too.
     pub fn c_string(&mut self) -> Result<&'a [u8], Error> {
         let end = self.rest.iter().position(|&byte| byte == 0);
-        let text = self.bytes(end.ok_or(self.malformed("a string has no end"))?)?;
+        let text = self.bytes(end.ok_or_else(|| self.malformed("a string has no end"))?)?;
         self.u8()?;
         Ok(text)
     }

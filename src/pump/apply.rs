@@ -3,16 +3,17 @@
 //! [`Applier::apply`] either handles a message whole, or says what it waits for and leaves
 //! everything as it was, so that the same message can be applied again.
 
-use super::relations::{Known, Relations, Target};
+use super::relations::{Relations, Target};
 use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
+use crate::config::glob;
 use crate::delivery::ResumeFilter;
+use crate::envelope::EventContext;
 use crate::envelope::message::MessagePlan;
-use crate::envelope::{EventContext, Origin};
 use crate::failure::Failure;
 use crate::kafka::Batch;
 use crate::outbox::{Destination, RouteError, Routed};
-use crate::pgoutput::{LogicalMessage, Message, OldTuple, Tuple};
+use crate::pgoutput::{LogicalMessage, Message, OldTuple, Origin, Tuple};
 use crate::postgres::{Lsn, Oid, PgTime, Xid};
 use crate::telemetry::{PumpMetrics, RecordKind, Skip, TableIndex};
 
@@ -78,7 +79,15 @@ pub(super) struct Applier {
     transaction: Option<Transaction>,
     last_commit: Option<Lsn>,
     last_commit_time: PgTime,
-    messages: Option<MessagePlan>,
+    messages: Option<Messages>,
+}
+
+/// Logical messages as records.
+#[derive(Debug)]
+pub(super) struct Messages {
+    pub(super) plan: MessagePlan,
+    /// Patterns of the prefixes that are wanted.
+    pub(super) prefixes: Vec<String>,
 }
 
 /// Whose records are in the batch: counted when the producer takes them.
@@ -89,11 +98,7 @@ pub(super) struct Counted {
 }
 
 impl Applier {
-    pub(super) fn new(
-        done: Lsn,
-        messages: Option<MessagePlan>,
-        now: PgTime,
-    ) -> Applier {
+    pub(super) fn new(done: Lsn, messages: Option<Messages>, now: PgTime) -> Applier {
         Applier {
             filter: ResumeFilter::new(done),
             transaction: None,
@@ -138,7 +143,8 @@ impl Applier {
             }
             Message::Commit(commit) => {
                 let transaction = self.transaction.take().filter(|transaction| {
-                    transaction.commit_lsn == commit.commit_lsn && commit.end_lsn >= commit.commit_lsn
+                    transaction.commit_lsn == commit.commit_lsn
+                        && commit.end_lsn >= commit.commit_lsn
                 });
                 let Some(transaction) = transaction else {
                     return Err(contradiction("a commit does not belong to the open transaction"));
@@ -255,7 +261,9 @@ impl Applier {
         at: At,
         tools: &mut Tools<'_>,
     ) -> Result<Applied, Failure> {
-        let Some(plan) = self.messages.as_ref().filter(|plan| self.prefixes.iter().any(|prefix| glob(prefix, message.prefix))) else {
+        let wanted =
+            |wanted: &&Messages| wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix));
+        let Some(Messages { plan, .. }) = self.messages.as_ref().filter(wanted) else {
             tools.metrics.skipped(Skip::Unlisted);
             return Ok(Applied::NOTHING);
         };
@@ -276,7 +284,8 @@ impl Applier {
             }
             _ => return Err(contradiction("a logical message is on the wrong side of a commit")),
         };
-        let last_commit_lsn = if message.transactional { self.last_commit } else { Some(message.lsn) };
+        let last_commit_lsn =
+            if message.transactional { self.last_commit } else { Some(message.lsn) };
         let event = EventContext {
             commit_lsn,
             xid,
@@ -287,10 +296,7 @@ impl Applier {
             now_nanos: at.now_nanos,
         };
         plan.message(&event, message, tools.batch);
-        let counted = Counted {
-            table: tools.metrics.table(MESSAGES),
-            kind: RecordKind::Message,
-        };
+        let counted = Counted { table: tools.metrics.table(MESSAGES), kind: RecordKind::Message };
         if !message.transactional {
             tools.sink.ledger_mut().begin(message.lsn, self.last_commit_time);
             self.last_commit = Some(message.lsn);

@@ -9,7 +9,8 @@ use super::wait::wait;
 use super::wake::Wake;
 use crate::failure::Failure;
 use crate::postgres::Lsn;
-use crate::postgres::replication::{Event, Fill, Stream};
+use crate::postgres::replication::{Fill, Stream};
+use crate::postgres::wire::Event;
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Whatever happens after a record was enqueued, there is one way back: leave replication, await
-//! what is in flight, begin again from the position. Everything slow runs as a [`task`] on the
+//! what is in flight, begin again from the position. Everything slow runs as a task on the
 //! runtime; the pump never blocks but in its one `poll(2)`.
 
 mod apply;
@@ -27,6 +27,7 @@ mod session;
 mod sink;
 mod stream;
 mod task;
+mod topics;
 mod wait;
 mod wake;
 mod watch;
@@ -126,27 +127,33 @@ pub fn run(context: Context) -> Result<(), Failure> {
             Ok(State::Stopped) => break,
             Ok(next) => next,
             Err(failure) => {
-                pump.report(&failure);
-                pump.publish_end(Reason::Failed, &failure.message);
-                return Err(failure);
+                pump.unfinished = Some(failure);
+                break;
             }
         };
     }
-    pump.publish_end(Reason::Stopping, "stopped");
-    pump.unfinished.take().map_or(Ok(()), Err)
+    pump.end()
 }
 
 enum State {
     /// A background job connects; see [`session`].
     Connect(Task<Box<Session>>),
     /// The next try waits.
-    Backoff { until: Instant },
+    Backoff {
+        until: Instant,
+    },
     Streaming(Box<Streaming>),
     /// Replication is left; what is in flight is awaited. With a stream still to be closed, it is
     /// closed cleanly so that the slot is free.
-    Settling { closing: Option<Box<Closing>>, since: Instant },
+    Settling {
+        closing: Option<Box<Closing>>,
+        since: Instant,
+    },
     /// As settling, but for a stop.
-    Stopping { closing: Option<Box<Closing>>, deadline: Instant },
+    Stopping {
+        closing: Option<Box<Closing>>,
+        deadline: Instant,
+    },
     Stopped,
 }
 
@@ -177,6 +184,7 @@ impl Pump {
             settings: Arc::clone(&settings),
             runtime: runtime.clone(),
             registry,
+            topics: Arc::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
@@ -219,15 +227,18 @@ impl Pump {
             state: state.shown(),
             not_ready: not_ready.clone(),
             positions,
-            in_flight: InFlight { records: sink.ledger().in_flight(), bytes: 0 },
+            in_flight: InFlight {
+                records: sink.ledger().in_flight(),
+                bytes: sink.ledger().in_flight_bytes(),
+            },
             oldest_pending_commit: sink.ledger().oldest().map(|(_, time)| time),
         });
     }
 
     fn step(&mut self, state: State, now: Instant) -> Result<State, Failure> {
         if self.stop.level() >= Stop::NOW {
-            tracing::warn!("stopping at once; what is in flight will be delivered again");
-            self.unfinished = Some(Failure::retry("stop", "stopped without draining"));
+            let failure = || Failure::retry("stop", "stopped at once, as the second signal asked");
+            self.unfinished.get_or_insert_with(failure);
             return Ok(State::Stopped);
         }
         let stopping = self.stop.level() >= Stop::CLEAN;
@@ -299,7 +310,9 @@ impl Pump {
             };
             let failure = Failure::retry(
                 "stall",
-                format!("nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"),
+                format!(
+                    "nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"
+                ),
             );
             self.report(&failure);
             self.telemetry.reconnect("stall");
@@ -316,7 +329,12 @@ impl Pump {
                 }
                 Ok(State::Streaming(streaming))
             }
-            Err(failure) if failure.class == Class::Stop => Err(failure),
+            Err(failure) if failure.class == Class::Stop => {
+                // What came before is delivered and confirmed, so that nothing of it is repeated
+                // each time somebody starts the process again.
+                self.unfinished = Some(failure);
+                Ok(self.begin_stop(Some(Box::new(streaming.into_closing())), now))
+            }
             Err(failure) => {
                 self.report(&failure);
                 self.telemetry.reconnect(failure.kind);
@@ -397,18 +415,15 @@ impl Pump {
     ) -> Result<State, Failure> {
         let drained = self.sink.is_drained() && self.sink.failed().is_none();
         if now >= deadline || self.sink.failed().is_some() {
-            let limit = humantime::format_duration(self.settings.shutdown_timeout);
-            self.unfinished = Some(
+            let left = self.sink.ledger().in_flight();
+            let failure = || {
                 Failure::retry(
                     "stop",
-                    format!(
-                        "stopped with {} records in flight after {limit}; they will be delivered \
-                         again",
-                        self.sink.ledger().in_flight()
-                    ),
+                    format!("stopped with {left} records in flight; they will be delivered again"),
                 )
-                .remedy("raise shutdown_timeout, or see why Kafka does not acknowledge"),
-            );
+                .remedy("see why Kafka does not acknowledge, or raise shutdown_timeout")
+            };
+            self.unfinished.get_or_insert_with(failure);
             return Ok(State::Stopped);
         }
         let Some(mut closing) = closing else {
@@ -454,7 +469,15 @@ impl Pump {
         }
     }
 
-    fn publish_end(&mut self, reason: Reason, message: &str) {
+    /// The last snapshot, and the outcome.
+    fn end(mut self) -> Result<(), Failure> {
+        let (reason, message) = match &self.unfinished {
+            Some(failure) => (reason(failure), failure.message.clone()),
+            None => (Reason::Stopping, "stopped".to_owned()),
+        };
+        if let Some(failure) = &self.unfinished {
+            self.telemetry.failure(failure);
+        }
         self.metrics.flush();
         self.telemetry.publish(Snapshot {
             state: Shown::Stopped,
@@ -462,6 +485,7 @@ impl Pump {
             positions: self.positions,
             ..Snapshot::default()
         });
+        self.unfinished.map_or(Ok(()), Err)
     }
 }
 

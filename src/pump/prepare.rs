@@ -1,12 +1,14 @@
 //! From a relation to its plan, off the pump: catalog, schemas, topic, compilation.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
 
 use super::backoff::Backoff;
 use super::task::Task;
+use super::topics::Topics;
 use super::wake::Wake;
 use crate::avro::TableShape;
 use crate::avro::shape::ShapeRules;
@@ -15,8 +17,8 @@ use crate::config::settings::{Manage, TopicSettings};
 use crate::envelope::ContextHeaders;
 use crate::envelope::debezium::{self, PlanInput, TablePlan};
 use crate::failure::{Class, Failure};
+use crate::kafka::TopicName;
 use crate::kafka::topics::TopicSpec;
-use crate::kafka::{Admin, TopicName};
 use crate::outbox::{Destination, Router, RouterInput};
 use crate::pgoutput::Relation;
 use crate::postgres::catalog::{self, TableFacts, Types};
@@ -41,6 +43,14 @@ pub(super) struct Wanted {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) listed: Option<Listed>,
+    /// Names of the shape's columns, for errors.
+    pub(super) columns: Vec<String>,
+}
+
+impl Planned {
+    fn unlisted() -> Planned {
+        Planned { plan: Plan::Unlisted, listed: None, columns: Vec::new() }
+    }
 }
 
 /// How a relation's rows become records.
@@ -59,11 +69,17 @@ pub(super) struct Admitted {
 }
 
 /// What the catalog said when the session connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Prefetched {
     pub(super) tables: Vec<TableFacts>,
     pub(super) types: Types,
+    /// When it was asked.
+    pub(super) at: Instant,
 }
+
+/// For so long after a connect the prefetched facts stand for the present ones. They serve the
+/// relation messages that follow at once, and are only a hint.
+const PREFETCH_HOLDS: Duration = Duration::from_secs(30);
 
 /// Makes plans in the background, and tries again for as long as that may help.
 pub(super) struct Preparer {
@@ -72,6 +88,7 @@ pub(super) struct Preparer {
     pub(super) settings: Arc<Settings>,
     pub(super) control: Arc<Client>,
     pub(super) registry: Arc<Registry>,
+    pub(super) topics: Arc<Topics>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) database: String,
     pub(super) context_headers: Option<ContextHeaders>,
@@ -150,17 +167,16 @@ impl Preparer {
             Some(listed) => listed.clone(),
             None => match self.learn(&mut whitelist, &wanted.relation).await? {
                 Some(listed) => listed,
-                None => return Ok(Planned { plan: Plan::Unlisted, listed: None }),
+                None => return Ok(Planned::unlisted()),
             },
         };
         let shape = self.shape(wanted, &listed).await?;
         let plan = match listed.role {
-            Role::Table { rule } => {
-                self.table(rule, whitelist.target(&listed), &shape).await?
-            }
+            Role::Table { rule } => self.table(rule, whitelist.target(&listed), &shape).await?,
             Role::Outbox { rule } => self.outbox(rule, &shape)?,
         };
-        Ok(Planned { plan, listed: Some(listed) })
+        let columns = shape.columns.into_iter().map(|column| column.name).collect();
+        Ok(Planned { plan, listed: Some(listed), columns })
     }
 
     /// Asks the catalog about a relation that the whitelist does not know by oid.
@@ -197,7 +213,8 @@ impl Preparer {
         let rules = self.rules(listed);
         let known = self.prefetched.tables.iter().find(|table| table.oid == relation.oid);
         let read;
-        let (facts, types) = match known.filter(|_| !wanted.fresh) {
+        let holds = !wanted.fresh && self.prefetched.at.elapsed() < PREFETCH_HOLDS;
+        let (facts, types) = match known.filter(|_| holds) {
             Some(facts) => (Some(facts), &self.prefetched.types),
             None => {
                 read = self.read_catalog(relation).await?;
@@ -205,6 +222,10 @@ impl Preparer {
             }
         };
         let mut shape = TableShape::resolve(relation, facts, types, &rules)
+            .and_then(|shape| {
+                shape.check_names(self.settings.format.name_adjustment)?;
+                Ok(shape)
+            })
             .map_err(|error| Failure::stop("schema", error.to_string()))?;
         for name in &wanted.nullable {
             if let Some(index) = shape.columns.iter().position(|column| column.name == *name) {
@@ -220,18 +241,14 @@ impl Preparer {
         oids.sort_unstable();
         oids.dedup();
         let types = catalog::types(&self.control, &oids).await?;
-        Ok(Prefetched { tables, types })
+        Ok(Prefetched { tables, types, at: Instant::now() })
     }
 
     fn rules(&self, listed: &Listed) -> ShapeRules {
         match listed.role {
-            Role::Table { rule } => self.settings.tables.get(rule).map_or_else(
-                ShapeRules::default,
-                |rule| ShapeRules {
-                    key_columns: rule.key_columns.clone(),
-                    exclude_columns: rule.exclude_columns.clone(),
-                },
-            ),
+            Role::Table { rule } => {
+                self.settings.tables.get(rule).map_or_else(ShapeRules::default, ShapeRules::from)
+            }
             Role::Outbox { .. } => ShapeRules::default(),
         }
     }
@@ -306,12 +323,6 @@ impl Preparer {
     }
 
     async fn ensure(&self, topic: TopicSpec) -> Result<(), Failure> {
-        let admin = Admin::new(
-            &self.settings.name,
-            &self.settings.kafka,
-            super::session::KAFKA_TIMEOUT,
-        )?;
-        admin.ensure(&[topic]).await?;
-        Ok(())
+        self.topics.ensure(&self.settings.name, &self.settings.kafka, topic).await
     }
 }

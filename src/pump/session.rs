@@ -7,20 +7,24 @@
 
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
+use super::apply::Messages;
 use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
 use super::sink::Source;
 use super::task::Task;
+use super::topics::Topics;
 use super::wake::Wake;
 use super::watch::{Watch, Watcher};
 use crate::config::Settings;
-use crate::config::settings::Manage;
-use crate::delivery::startup::{self, Decision, Gap, Ownership, Server};
-use crate::delivery::{Position, SlotOrigin};
+use crate::delivery::Position;
+use crate::delivery::standing::{
+    self, KAFKA_TIMEOUT, application_name, read_position, refusal, startup_slot, write_position,
+};
+use crate::delivery::startup::{self, Decision, Gap, Server};
 use crate::envelope::ContextHeaders;
 use crate::envelope::message::{self, MessageInput, MessagePlan};
 use crate::failure::Failure;
@@ -32,12 +36,9 @@ use crate::postgres::publication::{self, Publications};
 use crate::postgres::replication::{Client, Error as ReplicationError, StartReplication, Stream};
 use crate::postgres::slot::{self, SlotState};
 use crate::postgres::whitelist::{self, Whitelist};
-use crate::postgres::{Lsn, Oid, Timeline};
+use crate::postgres::{Lsn, Oid};
 use crate::registry::{Registry, Subject};
 use crate::telemetry::Telemetry;
-
-/// How long one question to Kafka may take.
-pub(super) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected stream, ready to be followed.
 pub(super) struct Session {
@@ -48,7 +49,7 @@ pub(super) struct Session {
     pub(super) done: Lsn,
     /// `None` for never.
     pub(super) wal_sender_timeout: Option<Duration>,
-    pub(super) messages: Option<MessagePlan>,
+    pub(super) messages: Option<Messages>,
 }
 
 /// Connects, as often as it takes.
@@ -56,6 +57,7 @@ pub(super) struct Connector {
     pub(super) settings: Arc<Settings>,
     pub(super) runtime: Handle,
     pub(super) registry: Arc<Registry>,
+    pub(super) topics: Arc<Topics>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
 }
@@ -75,8 +77,7 @@ impl Connector {
     /// Goes all the way to a started stream.
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-        let (found, position) =
-            tokio::try_join!(self.look(), self.read_position(&admin))?;
+        let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
         let found = Found { position, ..found };
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
@@ -87,7 +88,7 @@ impl Connector {
     }
 
     async fn read_position(&self, admin: &Admin) -> Result<Option<Position>, Failure> {
-        position_topic::ensure(admin, &self.settings).await?;
+        position_topic::ensure(admin, &self.settings.name, &self.settings.topics).await?;
         read_position(admin, &self.settings).await
     }
 
@@ -99,7 +100,7 @@ impl Connector {
         let mut replication =
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
-        let server = server(&mut replication, &info, &self.settings).await?;
+        let server = standing::server(&mut replication, &info, &self.settings).await?;
         let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
         whitelist.ensure()?;
         for pattern in &whitelist.unmatched {
@@ -112,12 +113,13 @@ impl Connector {
 
     async fn publish(&self, found: &Found) -> Result<Publications, Failure> {
         // Refused starts change nothing, not even a publication.
-        if let Decision::Refuse(gap) = self.decide(found) {
-            return Err(refusal(&gap));
+        let decision = self.decide(found);
+        if let Decision::Refuse(gap) = &decision {
+            return Err(refusal(gap));
         }
-        if found.position.is_none() && matches!(found.slot, SlotState::Missing { .. }) {
-            let intent = Position::Intent(found.server.origin.clone());
-            position_topic::write(&self.settings, &intent.to_bytes(), KAFKA_TIMEOUT).await?;
+        let intent = Position::Intent(found.server.origin.clone());
+        if decision == Decision::FirstStart && found.position.as_ref() != Some(&intent) {
+            write_position(&self.settings, &intent).await?;
         }
         let publications =
             publication::sync(&found.control.client, &self.settings, &found.whitelist).await?;
@@ -131,12 +133,7 @@ impl Connector {
     }
 
     fn decide(&self, found: &Found) -> Decision {
-        let ownership = match self.settings.postgres.slot_manage {
-            Manage::Auto => Ownership::Walferry,
-            Manage::Never => Ownership::Operator,
-        };
-        let slot = startup_slot(&found.slot);
-        startup::decide(found.position.as_ref(), &slot, &found.server, ownership)
+        standing::decide(&self.settings, found.position.as_ref(), &found.slot, &found.server)
     }
 
     /// Makes or takes the slot as decided, and the position that belongs to it.
@@ -149,7 +146,10 @@ impl Connector {
             Decision::Adopt { done } => done,
             Decision::FirstStart => slot::create(client, name).await?,
             Decision::RepeatFirstStart => {
-                tracing::warn!(slot = name, "an earlier first start did not finish: beginning anew");
+                tracing::warn!(
+                    slot = name,
+                    "an earlier first start did not finish: beginning anew"
+                );
                 slot::drop(client, name).await?;
                 slot::create(client, name).await?
             }
@@ -160,16 +160,12 @@ impl Connector {
             done,
             partial: None,
         };
-        position_topic::write(&self.settings, &position.to_bytes(), KAFKA_TIMEOUT).await?;
+        write_position(&self.settings, &position).await?;
         tracing::info!(slot = name, position = %done, "first position");
         Ok(done)
     }
 
-    async fn messages(
-        &self,
-        admin: &Admin,
-        database: &str,
-    ) -> Result<Option<MessagePlan>, Failure> {
+    async fn messages(&self, admin: &Admin, database: &str) -> Result<Option<Messages>, Failure> {
         let settings = &self.settings;
         if !settings.messages.enabled {
             return Ok(None);
@@ -181,13 +177,14 @@ impl Connector {
         let key_schema = self.registry.register(&Subject::key_of(&topic), key).await?;
         let value_schema =
             self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
-        Ok(Some(MessagePlan::new(MessageInput {
+        let plan = MessagePlan::new(MessageInput {
             name: &settings.name,
             database,
             topic,
             key_schema,
             value_schema,
-        })))
+        });
+        Ok(Some(Messages { plan, prefixes: settings.messages.prefixes.clone() }))
     }
 
     async fn start(
@@ -195,7 +192,7 @@ impl Connector {
         found: Found,
         publications: Publications,
         done: Lsn,
-        messages: Option<MessagePlan>,
+        messages: Option<Messages>,
         prefetched: Prefetched,
     ) -> Result<Box<Session>, Failure> {
         let Found { control, replication, info, server, whitelist, .. } = found;
@@ -229,6 +226,7 @@ impl Connector {
             settings: Arc::clone(&self.settings),
             control: client,
             registry: Arc::clone(&self.registry),
+            topics: Arc::clone(&self.topics),
             telemetry: Arc::clone(&self.telemetry),
             database: info.database,
             context_headers: self.context_headers(),
@@ -269,67 +267,6 @@ impl Connector {
     }
 }
 
-/// The name that sessions carry in `pg_stat_activity`. Fixed, so that a wildcard in
-/// `synchronous_standby_names` is the only one that can match it by accident.
-pub(crate) fn application_name(name: &str) -> String {
-    format!("walferry_{name}")
-}
-
-/// Reads the position record and its meaning.
-pub(crate) async fn read_position(
-    admin: &Admin,
-    settings: &Settings,
-) -> Result<Option<Position>, Failure> {
-    let bytes = position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
-    bytes
-        .map(|bytes| {
-            Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string())
-                    .remedy("`walferry position show` prints it, `walferry position set` replaces it")
-            })
-        })
-        .transpose()
-}
-
-/// Who the server is, as the position records it.
-pub(crate) async fn server(
-    replication: &mut Client,
-    info: &ServerInfo,
-    settings: &Settings,
-) -> Result<Server, Failure> {
-    let identity = replication.identify_system().await?;
-    let history = replication.timeline_history(identity.timeline).await?;
-    Ok(Server {
-        origin: SlotOrigin {
-            system: identity.system_id,
-            database: info.database_oid,
-            slot: settings.postgres.slot.clone(),
-        },
-        timeline: identity.timeline,
-        flushed: identity.flushed,
-        history: history
-            .iter()
-            .map(|ended| (ended.timeline, ended.switch))
-            .collect::<Vec<(Timeline, Lsn)>>(),
-    })
-}
-
-/// The slot as the start-up table sees it.
-pub(crate) fn startup_slot(state: &SlotState) -> startup::Slot {
-    match state {
-        SlotState::Missing { .. } => startup::Slot::Missing,
-        SlotState::Exists(slot) => match (slot.fault(), slot.confirmed_flush_lsn) {
-            (Some(fault), _) => startup::Slot::Unusable(fault.to_string()),
-            (None, Some(confirmed)) => startup::Slot::Ready { confirmed },
-            (None, None) => startup::Slot::Unusable("it has no confirmed position".to_owned()),
-        },
-    }
-}
-
-pub(crate) fn refusal(gap: &Gap) -> Failure {
-    Failure::stop("position", gap.to_string()).remedy(gap.remedy())
-}
-
 fn slot_failure(error: ReplicationError) -> Failure {
     match error {
         ReplicationError::SlotActive { .. } => {
@@ -352,5 +289,5 @@ async fn prefetch(control: &Control, whitelist: &Whitelist) -> Result<Prefetched
     types.sort_unstable();
     types.dedup();
     let types = catalog::types(&control.client, &types).await?;
-    Ok(Prefetched { tables, types })
+    Ok(Prefetched { tables, types, at: Instant::now() })
 }

@@ -144,7 +144,7 @@ impl Sink {
                 Err(SendError::QueueFull) => return Ok(Produced::Full),
                 Err(error) => return Err(error),
             }
-            self.ledger.enqueued();
+            self.ledger.enqueued(bytes as u64);
             batch.advance();
             taken(bytes, tombstone);
         }

@@ -20,8 +20,8 @@ use super::watch::Watch;
 use crate::failure::Failure;
 use crate::kafka::{Batch, SendError};
 use crate::pgoutput::Message;
-use crate::postgres::replication::{Event, Fill, Stream};
-use crate::postgres::wire::ServerError;
+use crate::postgres::replication::{Fill, Stream};
+use crate::postgres::wire::{Event, ServerError};
 use crate::postgres::{Lsn, Oid, PgTime};
 use crate::telemetry::{Activity, NotReady, PumpMetrics, Reason, RecordKind};
 
@@ -78,11 +78,7 @@ const NOTICEABLE: Duration = Duration::from_millis(500);
 
 impl Streaming {
     /// Takes over a connected session.
-    pub(super) fn new(
-        session: Session,
-        read_nap: Duration,
-        now: Instant,
-    ) -> Streaming {
+    pub(super) fn new(session: Session, read_nap: Duration, now: Instant) -> Streaming {
         let Session { stream, relations, watch, done, wal_sender_timeout, messages, .. } = session;
         let started = PgTime::from_unix_micros(unix_micros());
         Streaming {
@@ -292,6 +288,7 @@ impl Streaming {
                 self.pace.read(bytes);
                 Ok(())
             }
+            Fill::Full => Ok(()),
             Fill::Closed => Err(Failure::retry("postgres", "the server closed the connection")),
             Fill::WouldBlock if now.duration_since(self.last_heard) > self.silence_limit => {
                 let limit = humantime::format_duration(self.silence_limit);
@@ -312,6 +309,9 @@ impl Streaming {
 
     fn pause_for_data(&mut self, core: &mut Core<'_>, now: Instant) {
         let timeout = self.idle(core, now);
+        if self.stream.has_buffered() {
+            return;
+        }
         let started = Instant::now();
         wait(Some(self.stream.fd()), self.stream.wants_write(), core.wake, timeout);
         core.metrics.spent(Activity::WaitingPostgres, started.elapsed());
@@ -354,7 +354,8 @@ fn send_failure(error: &SendError, batch: &Batch) -> Failure {
 fn server_failure(error: &ServerError) -> Failure {
     let failure = Failure::retry("postgres", format!("the server ended the stream: {error}"));
     // Raised on every read of a slot that is older than its publication.
-    if error.code.as_str() == "42704" && error.message.contains("publication") {
+    let publication = error.message().is_some_and(|message| message.contains("publication"));
+    if error.code.as_str() == "42704" && publication {
         return Failure::stop("publication", failure.message).remedy(
             "a publication must exist before the slot's position: create it, then \
              `walferry slot drop` and `walferry slot create`",

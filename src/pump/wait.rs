@@ -14,21 +14,18 @@ pub(super) fn wait(socket: Option<BorrowedFd<'_>>, write: bool, wake: &Wake, tim
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(timeout.subsec_nanos()),
     };
-    let wake_fd = wake.fd();
-    let woken = PollFd::from_borrowed_fd(wake_fd, PollFlags::IN);
+    let woken = PollFd::from_borrowed_fd(wake.fd(), PollFlags::IN);
     let flags = if write { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-    let both;
-    let mut pair;
-    let mut single;
-    let fds: &mut [PollFd<'_>] = if let Some(socket) = socket {
-        both = PollFd::from_borrowed_fd(socket, flags);
-        pair = [woken, both];
-        &mut pair
-    } else {
-        single = [woken];
-        &mut single
+    let mut fds = [woken.clone(), woken];
+    let fds = match socket {
+        Some(socket) => {
+            fds[1] = PollFd::from_borrowed_fd(socket, flags);
+            &mut fds[..]
+        }
+        None => &mut fds[..1],
     };
-    if poll(fds, Some(&timeout)).is_ok() && fds.first().is_some_and(|fd| !fd.revents().is_empty()) {
+    let ready = poll(fds, Some(&timeout)).is_ok();
+    if ready && fds.first().is_some_and(|woken| !woken.revents().is_empty()) {
         wake.clear();
     }
 }

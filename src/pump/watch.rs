@@ -93,7 +93,9 @@ impl Watcher {
                 .as_ref()
                 .and_then(|slot| slot.safe_wal_size)
                 .map(|bytes| u64::try_from(bytes).unwrap_or(0)),
-            wal_status: slot.and_then(|slot| slot.wal_status).map(|status| status.to_string()),
+            wal_status: slot
+                .and_then(|slot| slot.wal_status)
+                .map(|status| status.as_str().to_owned()),
         });
         Ok(())
     }

@@ -94,6 +94,21 @@ impl Registry {
         Ok(id)
     }
 
+    /// Asks for something that every registry has, and so finds out whether it is one and takes
+    /// the credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unauthorised`] or [`Error::Retry`].
+    pub async fn probe(&self) -> Result<(), Error> {
+        let answer = self.ask(Method::GET, &["schemas", "types"], None).await?;
+        let url = answer.url.clone();
+        match answer.into_result::<Vec<String>>() {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(retry(url, refusal.describe())),
+        }
+    }
+
     /// The text of the schema with this id.
     ///
     /// # Errors

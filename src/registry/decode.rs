@@ -14,6 +14,8 @@ mod schema;
 
 pub use json::Json;
 
+use std::sync::Arc;
+
 use super::SchemaId;
 use logical::Meaning;
 use schema::{Node, NodeId, Schema};
@@ -111,7 +113,7 @@ impl<'a> Reader<'a> {
             Node::Record(fields) => {
                 let mut members = Vec::with_capacity(fields.len());
                 for (name, field) in fields {
-                    members.push((name.clone(), self.value(*field, depth + 1)?));
+                    members.push((Arc::clone(name), self.value(*field, depth + 1)?));
                 }
                 Ok(Json::Object(members))
             }

@@ -127,7 +127,6 @@ impl Exposition {
 }
 
 /// Positions are exact up to 2^53 bytes, which is 8 PiB of log.
-#[allow(clippy::cast_precision_loss)]
 fn set_if(name: &'static str, value: Option<u64>) {
     if let Some(value) = value {
         metrics::gauge!(name).set(value as f64);

@@ -6,9 +6,10 @@ mod metrics;
 pub use config::Config;
 pub use metrics::Metrics;
 
-use crate::services::{Launch, Process, Signal, run_directory, workspace};
+use crate::services::{Launch, Process, Signal, run_directory};
 use crate::{http, wait};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -33,11 +34,16 @@ impl Walferry {
 
     /// Starts `walferry run` and waits for nothing.
     pub fn start(config: &Config) -> Self {
+        Self::start_under(config, &[])
+    }
+
+    /// The same under a tool (`valgrind` and its options), which is given the command to run.
+    pub fn start_under(config: &Config, tool: &[&str]) -> Self {
         let directory = run_directory("walferry");
         let file = directory.join("walferry.toml");
         fs::write(&file, config.toml()).expect("walferry.toml");
-        let mut command =
-            vec![binary().into_os_string(), "run".into(), "--config".into(), file.into()];
+        let mut command: Vec<OsString> = tool.iter().map(Into::into).collect();
+        command.extend([binary().into(), "run".into(), "--config".into(), file.into()]);
         command.extend(config.arguments().iter().map(Into::into));
         let process = Process::start(Launch {
             name: "walferry",
@@ -59,6 +65,21 @@ impl Walferry {
     /// Waits until `/readyz` says no.
     pub async fn wait_unready(&self) {
         self.wait_readiness(false, wait::LONG).await;
+    }
+
+    /// Waits until `/readyz` says no, for a reason that holds `text`.
+    pub async fn wait_unready_because(&self, text: &str) {
+        let reached = wait::within(wait::LONG, async || {
+            let exit = self.process.exited();
+            assert!(exit.is_none(), "walferry ended with {exit:?}:\n{}", self.process.log_tail());
+            let (status, answer) = self.get("/readyz").await?;
+            (status == 503 && answer.contains(text)).then_some(())
+        });
+        if reached.await.is_none() {
+            let answer = self.get("/readyz").await;
+            let log = self.process.log_tail();
+            panic!("waited for {text:?} in /readyz, which says {answer:?}:\n{log}");
+        }
     }
 
     async fn wait_readiness(&self, ready: bool, deadline: Duration) {

@@ -1,3 +1,13 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
+mod connections;
+mod control;
 mod harness;
+mod hostile;
+mod kafka;
+mod life;
+mod load;
+mod outages;
+mod registry;
+mod stream;
+mod types;

@@ -1,8 +1,14 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::avro::types::ColumnType;
 use crate::config::settings::NameAdjustment;
-use crate::envelope::fixture::{KEY_ID, VALUE_ID, context, format, records, row, table, texts};
+use crate::envelope::fixture::{
+    KEY_ID, VALUE_ID, column, context, format, records, row, table, texts,
+};
 use crate::pgoutput::Origin;
 use crate::postgres::Lsn;
 
@@ -62,6 +68,31 @@ fn all_headers(records: &[Json]) -> Json {
 
 fn t(id: &str, name: Option<&str>, note: &str) -> Json {
     json!({"id": id, "name": name, "note": note})
+}
+
+/// `cash_table(pk serial primary key, csh money)`, as Debezium 3.6.3 registered it.
+#[test]
+fn the_schemas_are_debeziums_byte_for_byte() {
+    let shape = TableShape {
+        schema: "public".to_owned(),
+        name: "cash_table".to_owned(),
+        identity: ReplicaIdentity::Default,
+        columns: vec![
+            ColumnShape {
+                nullable: false,
+                default: Some("nextval('cash_table_pk_seq'::regclass)".to_owned()),
+                auto_increment: true,
+                identity: true,
+                ..column("pk", 0, ColumnType::Int32)
+            },
+            column("csh", 1, ColumnType::Money),
+        ],
+        key: vec![0],
+        cells: 2,
+    };
+    let schemas = schemas("srv", &shape, &format());
+    assert_eq!(schemas.key.as_deref(), Some(include_str!("testdata/cash_table-key.avsc")));
+    assert_eq!(schemas.value, include_str!("testdata/cash_table-value.avsc"));
 }
 
 #[test]
@@ -225,6 +256,16 @@ fn a_toasted_key_is_taken_from_the_old_tuple() {
     let whole = texts(&[Some("long key"), None, Some("n")]);
     let records = Table::of(ReplicaIdentity::Full).update(OldTuple::Full(whole.tuple()), &new);
     assert_eq!(outline(&records), json!([[key, t("long key", None, "n"), after, "u"]]));
+}
+
+#[test]
+fn a_key_that_was_not_sent_is_never_the_placeholder() {
+    let new = row(&[Cell::Unchanged, Cell::Text(b"x"), Cell::Text(b"n")]);
+    let mut batch = Batch::default();
+    let plan = Table::of(ReplicaIdentity::Default).plan;
+    let result = plan.update(&context(), OldTuple::None, &new.tuple(), &mut batch);
+    assert_eq!(result, Err(NO_OLD_ROW));
+    assert!(batch.is_empty());
 }
 
 #[test]
@@ -396,4 +437,131 @@ fn names_that_avro_does_not_allow_are_adjusted() {
     let fragment = r#""connect.name":"my_srv.public.Weird_Name.Envelope""#;
     assert!(schemas.value.ends_with(&(fragment.to_owned() + "}")), "{}", schemas.value);
     apache_avro::Schema::parse_str(&schemas.value).unwrap();
+}
+
+/// What a random client does to the table: ids are one of four, so that changes meet.
+#[derive(Debug, Clone)]
+enum Change {
+    Put(u8, Option<String>),
+    Move(u8, u8, Option<String>),
+    /// Updates the note and leaves the name, which is too long to be sent.
+    Note(u8),
+    Remove(u8),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let id = || 0_u8..4;
+    prop_oneof![
+        (id(), any::<Option<String>>()).prop_map(|(id, name)| Change::Put(id, name)),
+        (id(), id(), any::<Option<String>>()).prop_map(|(a, b, name)| Change::Move(a, b, name)),
+        id().prop_map(Change::Note),
+        id().prop_map(Change::Remove),
+    ]
+}
+
+/// A table, and the same table as a consumer rebuilds it from the records.
+#[derive(Default)]
+struct Replica {
+    rows: BTreeMap<String, (Option<String>, u32)>,
+    rebuilt: BTreeMap<String, Json>,
+    updates: u32,
+}
+
+impl Replica {
+    fn apply(&mut self, table: &Table, full: bool, change: Change) {
+        let old_of = |id: &str, row: &(Option<String>, u32)| match full {
+            true => texts(&[Some(id), row.0.as_deref(), Some(&row.1.to_string())]),
+            false => texts(&[Some(id), None, None]),
+        };
+        let wrap = |old: &TupleBuilder, write: &mut dyn FnMut(OldTuple<'_>)| match full {
+            true => write(OldTuple::Full(old.tuple())),
+            false => write(OldTuple::Key(old.tuple())),
+        };
+        self.updates += 1;
+        let note = self.updates.to_string();
+        let mut batch = Batch::default();
+        let plan = &table.plan;
+        match change {
+            Change::Put(id, name) => {
+                let id = id.to_string();
+                let new = texts(&[Some(&id), name.as_deref(), Some(&note)]);
+                match self.rows.insert(id.clone(), (name, self.updates)) {
+                    None => plan.insert(&context(), &new.tuple(), &mut batch).unwrap(),
+                    Some(row) if full => wrap(&old_of(&id, &row), &mut |old| {
+                        plan.update(&context(), old, &new.tuple(), &mut batch).unwrap();
+                    }),
+                    Some(_) => {
+                        plan.update(&context(), OldTuple::None, &new.tuple(), &mut batch).unwrap()
+                    }
+                }
+            }
+            Change::Move(from, to, name) => {
+                let (from, to) = (from.to_string(), to.to_string());
+                if from == to || self.rows.contains_key(&to) {
+                    return;
+                }
+                let Some(row) = self.rows.remove(&from) else { return };
+                let new = texts(&[Some(&to), name.as_deref(), Some(&note)]);
+                self.rows.insert(to, (name, self.updates));
+                wrap(&old_of(&from, &row), &mut |old| {
+                    plan.update(&context(), old, &new.tuple(), &mut batch).unwrap();
+                });
+            }
+            Change::Note(id) => {
+                let id = id.to_string();
+                let Some(row) = self.rows.get(&id).filter(|row| full && row.0.is_some()) else {
+                    return;
+                };
+                let old = old_of(&id, row);
+                let name = Cell::Unchanged;
+                let new = row_of(&id, name, &note);
+                self.rows.entry(id).and_modify(|row| row.1 = self.updates);
+                wrap(&old, &mut |old| {
+                    plan.update(&context(), old, &new.tuple(), &mut batch).unwrap();
+                });
+            }
+            Change::Remove(id) => {
+                let Some(row) = self.rows.remove(&id.to_string()) else { return };
+                wrap(&old_of(&id.to_string(), &row), &mut |old| {
+                    plan.delete(&context(), old, &mut batch).unwrap();
+                });
+            }
+        }
+        self.consume(&records(&batch, &table.schemas));
+    }
+
+    fn consume(&mut self, records: &[Json]) {
+        for record in records {
+            let key = record["key"]["id"].as_str().unwrap().to_owned();
+            match &record["value"]["after"] {
+                Json::Null => self.rebuilt.remove(&key),
+                after => self.rebuilt.insert(key, after.clone()),
+            };
+        }
+    }
+}
+
+fn row_of(id: &str, name: Cell<'_>, note: &str) -> TupleBuilder {
+    row(&[Cell::Text(id.as_bytes()), name, Cell::Text(note.as_bytes())])
+}
+
+proptest! {
+    #[test]
+    fn a_table_rebuilt_from_its_records_is_the_table(
+        full: bool,
+        changes in prop::collection::vec(change(), 0..40),
+    ) {
+        let identity = if full { ReplicaIdentity::Full } else { ReplicaIdentity::Default };
+        let table = Table::of(identity);
+        let mut replica = Replica::default();
+        for change in changes {
+            replica.apply(&table, full, change);
+            let rows: BTreeMap<String, Json> = replica
+                .rows
+                .iter()
+                .map(|(id, (name, note))| (id.clone(), t(id, name.as_deref(), &note.to_string())))
+                .collect();
+            prop_assert_eq!(&replica.rebuilt, &rows);
+        }
+    }
 }

@@ -202,6 +202,17 @@ fn records_that_no_broker_takes_time_out() {
 }
 
 #[test]
+fn brokers_are_found_without_traffic() {
+    let cluster = cluster();
+    let producer = producer(&cluster, &[]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while producer.connected() != Connection::Up {
+        assert!(Instant::now() < deadline, "{producer:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn an_outage_is_noticed_and_so_is_its_end_without_traffic() {
     let cluster = cluster();
     let producer = producer(&cluster, &[]);

@@ -1,5 +1,6 @@
 //! What the catalog says about tables and types: plain facts, and the queries that read them.
 
+pub mod announced;
 pub mod facts;
 pub mod query;
 pub mod server;

@@ -3,24 +3,45 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Error;
 use crate::config::settings::PostgresHost;
 
-/// A host of the URL with the address that it was resolved to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// As the URL writes it.
-    pub host: PostgresHost,
-    /// `None` for a Unix socket.
-    pub address: Option<SocketAddr>,
+/// A host of the URL with the address that it was resolved to. Cheap to clone: every error names
+/// one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(Arc<Place>);
+
+#[derive(PartialEq, Eq)]
+struct Place {
+    host: PostgresHost,
+    address: Option<SocketAddr>,
 }
 
 impl Endpoint {
+    /// `address` is `None` for a Unix socket.
+    #[must_use]
+    pub fn new(host: PostgresHost, address: Option<SocketAddr>) -> Endpoint {
+        Endpoint(Arc::new(Place { host, address }))
+    }
+
+    /// The host as the URL writes it.
+    #[must_use]
+    pub fn host(&self) -> &PostgresHost {
+        &self.0.host
+    }
+
+    /// The address that the name had; `None` for a Unix socket.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.0.address
+    }
+
     /// The host name that certificates are checked against; empty for a Unix socket.
     pub(super) fn host_name(&self) -> &str {
-        match &self.host {
+        match self.host() {
             PostgresHost::Tcp { host, .. } => host,
             PostgresHost::Unix { .. } => "",
         }
@@ -28,7 +49,7 @@ impl Endpoint {
 
     /// The file of the Unix socket.
     pub(super) fn socket_path(&self) -> Option<PathBuf> {
-        match &self.host {
+        match self.host() {
             PostgresHost::Tcp { .. } => None,
             PostgresHost::Unix { directory, port } => Some(socket_file(directory, *port)),
         }
@@ -37,8 +58,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", HostName(&self.host))?;
-        match (&self.host, self.address) {
+        write!(f, "{}", HostName(self.host()))?;
+        match (self.host(), self.address()) {
             (PostgresHost::Tcp { host, .. }, Some(address))
                 if *host != address.ip().to_string() =>
             {
@@ -49,6 +70,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// All addresses of a host, in the resolver's order.
 pub(super) async fn resolve(
     host: &PostgresHost,
@@ -56,7 +83,7 @@ pub(super) async fn resolve(
 ) -> Result<Vec<Endpoint>, Error> {
     let (name, port) = match host {
         PostgresHost::Unix { .. } => {
-            return Ok(vec![Endpoint { host: host.clone(), address: None }]);
+            return Ok(vec![Endpoint::new(host.clone(), None)]);
         }
         PostgresHost::Tcp { host, port } => (host.as_str(), *port),
     };
@@ -69,7 +96,7 @@ pub(super) async fn resolve(
         Err(_) => return Err(unresolved("the resolver did not answer in time".to_owned())),
     };
     let endpoints: Vec<_> =
-        addresses.map(|address| Endpoint { host: host.clone(), address: Some(address) }).collect();
+        addresses.map(|address| Endpoint::new(host.clone(), Some(address))).collect();
     if endpoints.is_empty() {
         return Err(unresolved("the name has no address".to_owned()));
     }

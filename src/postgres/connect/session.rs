@@ -4,6 +4,8 @@
 //! what arrives (`24.11.2026`, cut floats, `\000\377`). Settings in the start-up packet's options
 //! rank above those of role and database, and hold from the first statement on.
 
+use super::{Endpoint, Error};
+
 /// Name and value; values need no quoting in the options string.
 ///
 /// All are known to PostgreSQL 14 and later.
@@ -35,11 +37,38 @@ pub fn session_options() -> String {
 pub(in crate::postgres) const TRANSACTION_TIMEOUT_OFF: (u32, &str) =
     (17, "SET transaction_timeout = 0");
 
+/// Makes sure that the settings hold, as far as the server reports them by itself.
+///
+/// The options were sent; a pooler in between may have dropped them, and then every date would
+/// arrive in the role's own style without any error.
+pub(in crate::postgres) fn check_reported<'a>(
+    endpoint: &Endpoint,
+    reported: impl Fn(&str) -> Option<&'a str>,
+) -> Result<(), Error> {
+    for (name, wanted) in REPORTED {
+        let value = reported(name).unwrap_or("");
+        // DateStyle is followed by the order of input, which does not matter.
+        if value != wanted && !(name == "DateStyle" && value.starts_with("ISO,")) {
+            let value = value.chars().take(64).collect();
+            return Err(Error::SettingLost { endpoint: endpoint.clone(), name, value, wanted });
+        }
+    }
+    Ok(())
+}
+
 /// `17` of `17.2 (Debian …)` or `17beta1`.
 pub(in crate::postgres) fn major_version(server_version: &str) -> Option<u32> {
     let end = server_version.find(|c: char| !c.is_ascii_digit()).unwrap_or(server_version.len());
     server_version.get(..end)?.parse().ok()
 }
+
+const REPORTED: [(&str, &str); 5] = [
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("client_encoding", "UTF8"),
+    ("integer_datetimes", "on"),
+];
 
 #[cfg(test)]
 mod tests {

@@ -96,7 +96,7 @@ async fn connect(
     if let Some(path) = endpoint.socket_path() {
         return Ok((Socket::Unix(UnixStream::connect(path).await?), None));
     }
-    let address = endpoint.address.ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let address = endpoint.address().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     if target.keepalives {

@@ -3,7 +3,8 @@
 //! [`sync`] is to be run before the slot is created and at every start. With
 //! `publication_manage = "auto"` walferry owns `<publication>` and `<publication>_inserts` and
 //! changes only what differs, all of it in one transaction; with `"never"` it changes nothing and
-//! says what SQL is needed. What is decided and why is in [`plan`]; this module asks and executes.
+//! says what SQL is needed. What is decided and why is in the pure functions [`plan()`] and [`verify`]; this module asks and
+//! executes.
 //!
 //! A publication that is dropped and made again while running has another oid ([`oids`]): what
 //! was committed in between was not published, so the caller stops.
@@ -104,7 +105,6 @@ pub async fn sync(
     if !plan.refusals.is_empty() {
         return Err(Error::Refused(plan.refusals));
     }
-    let (mut changes, mut notices) = (Vec::new(), plan.notices);
     if !plan.statements.is_empty() {
         if never {
             return Err(Error::Incomplete { statements: plan.statements });
@@ -116,11 +116,10 @@ pub async fn sync(
             return Err(Error::Privileges { missing: plan.missing, statements: plan.statements });
         }
         query::execute(client, "changing the publications", &transaction(&plan.statements)).await?;
-        changes = std::mem::take(&mut notices);
     }
     let desired = desired(settings, whitelist);
     let oids = oids(client, &[desired.main, desired.inserts]).await?;
-    Ok(Publications { oids, changes, notices })
+    Ok(Publications { oids, changes: plan.changes, notices: plan.notices })
 }
 
 /// What [`sync`] would do, without doing it.
@@ -150,7 +149,7 @@ pub(crate) fn script(statements: &[String]) -> String {
 }
 
 fn desired(settings: &Settings, whitelist: &Whitelist) -> Desired {
-    let exact = whitelist.unmatched.iter().filter(|pattern| Whitelist::is_exact(pattern));
+    let exact = whitelist.unmatched.iter().filter(|pattern| pattern.is_exact());
     Desired {
         main: settings.postgres.publication.clone(),
         inserts: inserts_name(&settings.postgres.publication),
@@ -161,10 +160,11 @@ fn desired(settings: &Settings, whitelist: &Whitelist) -> Desired {
 
 /// One simple query, which the server runs as one transaction.
 ///
-/// Adding a table waits for whoever vacuums or alters it: ten seconds are longer than such a lock
-/// normally lasts, and short enough not to queue the application behind us for long.
+/// Adding a table waits for whoever vacuums or alters it. Five seconds outlast a short ALTER; a
+/// vacuum takes longer, but then it is better to start again with backoff than to stand in the
+/// table's lock queue.
 fn transaction(statements: &[String]) -> String {
-    format!("SET LOCAL lock_timeout = '10s';\n{}", script(statements))
+    format!("SET LOCAL lock_timeout = '5s';\n{}", script(statements))
 }
 
 fn joined(refusals: &[Refusal]) -> String {

@@ -41,7 +41,9 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// What our role lacks for the statements.
     pub missing: Vec<Missing>,
-    /// What an operator should know: what changes, what stays narrower than it seems.
+    /// The statements in words, for the log.
+    pub changes: Vec<String>,
+    /// What an operator should know although it keeps nothing from working.
     pub notices: Vec<String>,
 }
 
@@ -180,7 +182,7 @@ impl Plan {
             operations.sql(),
             desired.via_root
         ));
-        self.notices.push(format!("creates publication {name} with {}", names(tables)));
+        self.changes.push(format!("creates publication {name} with {}", names(tables)));
         if !state.may_create {
             let grant = format!(
                 "GRANT CREATE ON DATABASE {} TO {}",
@@ -208,7 +210,7 @@ impl Plan {
             let options = options.join(", ");
             self.statements
                 .push(format!("ALTER PUBLICATION {} SET ({options})", identifier(&existing.name)));
-            self.notices.push(format!("sets {options} on publication {}", existing.name));
+            self.changes.push(format!("sets {options} on publication {}", existing.name));
         }
     }
 
@@ -241,7 +243,7 @@ impl Plan {
         }
         self.statements.push(drop_tables(&existing.name, &removed));
         let names: Vec<_> = removed.iter().map(|m| dotted(&m.schema, &m.name)).collect();
-        self.notices.push(format!(
+        self.changes.push(format!(
             "removes {} from publication {}",
             names.join(", "),
             existing.name
@@ -257,7 +259,7 @@ impl Plan {
             identifier(name),
             only(tables)
         ));
-        self.notices.push(format!("adds {} to publication {name}", names(tables)));
+        self.changes.push(format!("adds {} to publication {name}", names(tables)));
         self.require_ownership(state, tables);
     }
 

@@ -114,7 +114,7 @@ fn only_the_difference_is_changed() {
             "ALTER PUBLICATION \"p_inserts\" ADD TABLE ONLY \"public\".\"b\"",
         ]
     );
-    assert_eq!(plan.notices.len(), plan.statements.len());
+    assert_eq!(plan.changes.len(), plan.statements.len());
 }
 
 #[test]

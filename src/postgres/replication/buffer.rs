@@ -41,13 +41,22 @@ impl ReceiveBuffer {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
-    /// Takes the first frame and returns it.
+    /// Takes the first frame, if it is complete, and returns it.
     pub(super) fn take_frame(&mut self) -> Result<Option<Frame<'_>>, wire::Error> {
-        let Some(length) = self.frame()?.map(|frame| frame.wire_len()) else { return Ok(None) };
+        let Some((tag, wire_len)) = wire::head(self.unread(), self.max_message)? else {
+            return Ok(None);
+        };
+        if wire_len > self.end - self.start {
+            return Ok(None);
+        }
         let start = self.start;
-        self.take(length);
-        let taken = self.bytes.get(start..self.start).unwrap_or_default();
-        wire::split(taken, self.max_message)
+        self.take(wire_len);
+        Ok(self.bytes.get(start + wire::HEADER..self.start).map(|body| Frame { tag, body }))
+    }
+
+    /// The byte that the first frame begins with, complete or not.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        self.unread().first().copied()
     }
 
     /// Free space to read into, then call [`filled`](Self::filled); empty when the buffer is full

@@ -18,6 +18,9 @@ use crate::postgres::wire::{self, Authentication, Frame, ServerError, Tag};
 use crate::postgres::{Lsn, Timeline};
 
 /// An idle replication connection.
+///
+/// Commands have no time limit of their own: wrap them in one. A command that was dropped midway
+/// leaves its answer behind, so drop the client then, too.
 pub struct Client {
     channel: Channel,
     received: ReceiveBuffer,
@@ -42,7 +45,9 @@ impl Client {
             connect::reach(target, endpoint, timeout, TargetSessionAttrs::Any, &login).await?;
         let (since, command) = TRANSACTION_TIMEOUT_OFF;
         if client.server_major >= since {
-            client.command("SET", command).await?;
+            let set = tokio::time::timeout(timeout, client.command("SET", command)).await;
+            let late = |_| connect::Error::Timeout { endpoint: endpoint.clone(), after: timeout };
+            set.map_err(late)??;
         }
         Ok(client)
     }
@@ -268,8 +273,8 @@ impl Login for ReplicationLogin<'_> {
                 }
             }
         }
-        reported.check(endpoint)?;
-        let server_major = reported.server_major;
+        connect::check_reported(endpoint, |name| reported.get(name))?;
+        let server_major = reported.get("server_version").and_then(major_version).unwrap_or(0);
         Ok(Client { channel, received, endpoint: endpoint.clone(), server_major })
     }
 }
@@ -289,49 +294,24 @@ impl ReplicationLogin<'_> {
     }
 }
 
-/// The reported settings that decide how values are written.
-///
-/// The options were sent; a pooler in between may have dropped them, and then every date would
-/// arrive in the role's own style without any error.
+/// What the server reports of the session at its start.
 #[derive(Default)]
 struct Reported {
-    values: [Option<String>; PROVEN.len()],
-    server_major: u32,
+    values: Vec<(String, String)>,
 }
 
 impl Reported {
     fn note(&mut self, name: &str, value: &str) {
-        if name == "server_version" {
-            self.server_major = major_version(value).unwrap_or(0);
-        }
-        for ((proven, _), slot) in PROVEN.iter().zip(&mut self.values) {
-            if *proven == name {
-                *slot = Some(value.chars().take(64).collect());
-            }
+        if self.values.len() < REPORT_LIMIT {
+            self.values.push((name.to_owned(), value.to_owned()));
         }
     }
 
-    fn check(&self, endpoint: &Endpoint) -> Result<(), connect::Error> {
-        for ((name, wanted), value) in PROVEN.into_iter().zip(&self.values) {
-            let value = value.as_deref().unwrap_or("");
-            // DateStyle is followed by the order of input, which does not matter.
-            if value != wanted && !(name == "DateStyle" && value.starts_with("ISO,")) {
-                let (endpoint, value) = (endpoint.clone(), value.to_owned());
-                return Err(connect::Error::SettingLost { endpoint, name, value, wanted });
-            }
-        }
-        Ok(())
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.values.iter().rev().find(|(reported, _)| reported == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
-
-/// Settings that the server reports by itself.
-const PROVEN: [(&str, &str); 5] = [
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("TimeZone", "UTC"),
-    ("client_encoding", "UTF8"),
-    ("integer_datetimes", "on"),
-];
 
 enum ReadError {
     Io(std::io::Error),
@@ -389,6 +369,9 @@ fn text_row(body: &[u8]) -> Result<Vec<Option<String>>, wire::Error> {
 fn unquotable(commands::Unquotable(name): commands::Unquotable) -> Error {
     Error::Name { name }
 }
+
+/// More settings than any server reports.
+const REPORT_LIMIT: usize = 256;
 
 /// More rows than any command here answers with.
 const ROW_LIMIT: usize = 16;

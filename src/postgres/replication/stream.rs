@@ -22,7 +22,7 @@ use super::Error;
 use super::buffer::ReceiveBuffer;
 use super::outbox::{Outbox, Status};
 use crate::postgres::connect::{Channel, Endpoint, Socket};
-use crate::postgres::wire::{self, Event, Tag, event};
+use crate::postgres::wire::{self, Event, event};
 
 /// The streaming state of a replication connection.
 pub struct Stream {
@@ -125,7 +125,8 @@ impl Stream {
         }
     }
 
-    /// Takes the next whole message; `None` when more bytes are needed.
+    /// Takes the next whole message; `None` when more bytes are needed. Ask until then before
+    /// sleeping in `poll(2)`: what came with the start of the stream is here already.
     #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
     pub fn next(&mut self) -> Result<Option<Event<'_>>, Error> {
         self.skip()?;
@@ -162,8 +163,8 @@ impl Stream {
     }
 
     /// Queues the clean end: after it the server sends what is under way, then
-    /// [`Event::CopyDone`], [`Event::CommandComplete`] and [`Event::ReadyForQuery`], when the slot
-    /// is free. No status goes out after it.
+    /// [`Event::CopyDone`], [`Event::CommandComplete`] (twice) and [`Event::ReadyForQuery`], when
+    /// the slot is free. No status goes out after it.
     pub fn queue_copy_done(&mut self) {
         self.outbox.copy_done();
     }
@@ -224,23 +225,17 @@ impl Stream {
         Ok(true)
     }
 
-    /// Drops the messages that mean nothing to the stream.
+    /// Drops the messages that mean nothing to the stream. Costs one comparison where there are
+    /// none, as nearly always.
     fn skip(&mut self) -> Result<(), Error> {
-        loop {
-            let frame = self.received.frame();
-            let Some(frame) = frame.map_err(|source| protocol(&self.endpoint, source))? else {
-                return Ok(());
+        while matches!(self.received.first_byte(), Some(b'N' | b'S' | b'A')) {
+            let frame = self.received.take_frame();
+            match frame.map_err(|source| protocol(&self.endpoint, source))? {
+                Some(frame) => event(frame).map_err(|source| protocol(&self.endpoint, source))?,
+                None => break,
             };
-            if !matches!(
-                frame.tag,
-                Tag::NoticeResponse | Tag::ParameterStatus | Tag::NotificationResponse
-            ) {
-                return Ok(());
-            }
-            event(frame).map_err(|source| protocol(&self.endpoint, source))?;
-            let length = frame.wire_len();
-            self.received.take(length);
         }
+        Ok(())
     }
 }
 
@@ -253,7 +248,8 @@ impl Tls {
     fn read(&mut self, socket: &mut RawSocket, plain: &mut [u8]) -> io::Result<usize> {
         let mut filled = self.decrypt(plain)?;
         if filled == 0 && self.start == self.end && !self.closed {
-            self.start = 0;
+            // Emptied first: a read that brings nothing must not bring the old bytes back.
+            (self.start, self.end) = (0, 0);
             self.end = socket.read(&mut self.cipher)?;
             self.closed = self.end == 0;
             filled = self.decrypt(plain)?;

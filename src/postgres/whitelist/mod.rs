@@ -7,8 +7,9 @@
 //!
 //! # Which rule wins
 //!
-//! By name: an `[[outbox]]` before any `[[table]]` (its rows must never go to a table's topic);
-//! then a pattern without wildcards before one with; then the first in the file. Patterns with
+//! By name, and as `Settings::listing` says for a single one: an `[[outbox]]` before any
+//! `[[table]]` (its rows must never go to a table's topic); then a `[[table]]` without wildcards
+//! before one with; then the first in the file. Patterns with
 //! wildcards match ordinary and partitioned tables only. Views, foreign tables, unlogged tables
 //! and the system's own cannot be replicated: wildcards pass over them, and one that is named
 //! exactly is a [`Problem`] that stops.
@@ -29,11 +30,10 @@
 //! partition of a listed table: [`Whitelist::learn`] asks the catalog. Its answer "unlisted" is
 //! not kept, since the next relation message may follow an `ATTACH PARTITION`.
 
-mod pattern;
 mod problem;
 mod query;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -246,12 +246,6 @@ impl Whitelist {
         members
     }
 
-    /// Whether the pattern names one table, without wildcards.
-    #[must_use]
-    pub fn is_exact(pattern: &TablePattern) -> bool {
-        pattern::is_exact(pattern)
-    }
-
     fn admit_one(&mut self, oid: Oid, schema: &str, name: &str, lineage: &[Candidate]) -> Learned {
         if lineage.iter().any(|candidate| candidate.oid == oid) {
             self.admit(lineage);
@@ -288,11 +282,12 @@ impl Whitelist {
             .filter(|candidate| candidate.kind.is_replicated())
             .filter_map(|candidate| Some((candidate.oid, self.own(candidate)?)))
             .collect();
-        for candidate in candidates {
-            if candidate.kind.is_replicated() && !self.entries.contains_key(&candidate.oid) {
-                if let Some(listed) = self.listed(candidate, &own) {
-                    self.entries.insert(candidate.oid, listed);
-                }
+        for candidate in candidates.iter().filter(|candidate| candidate.kind.is_replicated()) {
+            if self.entries.contains_key(&candidate.oid) {
+                continue;
+            }
+            if let Some(listed) = self.listed(candidate, &own) {
+                self.entries.insert(candidate.oid, listed);
             }
         }
     }
@@ -322,7 +317,7 @@ impl Whitelist {
                 None => (rule_of(&candidate.oid)?, None),
             }
         } else {
-            (rule_of(&candidate.oid).or(nearest.map(|(_, rule)| rule))?, None)
+            (rule_of(&candidate.oid).or_else(|| nearest.map(|(_, rule)| rule))?, None)
         };
         Some(Listed {
             oid: candidate.oid,
@@ -345,25 +340,27 @@ impl Whitelist {
         for rule in self.rules.iter().filter(|rule| rule.exact && rule.is_system()) {
             problems.push(Problem::System { pattern: rule.pattern.clone() });
         }
-        for candidate in candidates {
-            let Some(rule) = winner(&self.rules, &candidate.schema, &candidate.name) else {
-                continue;
-            };
-            let table = dotted(&candidate.schema, &candidate.name);
-            if candidate.kind.is_replicated() {
-                let root = self.entries.get(&candidate.oid).and_then(|listed| listed.root);
-                if let (true, Some(root)) = (rule.exact, root.and_then(|r| self.entries.get(&r))) {
-                    let root = dotted(&root.schema, &root.name);
-                    problems.push(Problem::Shadowed { table, root });
-                }
-            } else if rule.exact {
-                let (pattern, kind) = (rule.pattern.clone(), candidate.kind);
-                problems.push(Problem::NotReplicated { pattern, kind });
-            } else if candidate.kind == Kind::Unlogged {
-                problems.push(Problem::Unlogged { table });
-            }
-        }
+        problems.extend(candidates.iter().filter_map(|candidate| self.problem(candidate)));
         self.problems = problems;
+    }
+
+    fn problem(&self, candidate: &Candidate) -> Option<Problem> {
+        let rule = winner(&self.rules, &candidate.schema, &candidate.name);
+        let named = rule.filter(|rule| rule.exact);
+        let table = dotted(&candidate.schema, &candidate.name);
+        let kind = candidate.kind;
+        if kind.is_replicated() {
+            named?;
+            let root = self.entries.get(&candidate.oid)?.root?;
+            let root = self.entries.get(&root)?;
+            return Some(Problem::Shadowed { table, root: dotted(&root.schema, &root.name) });
+        }
+        if let Some(rule) = named {
+            return Some(Problem::NotReplicated { pattern: rule.pattern.clone(), kind });
+        }
+        let is_part = candidate.ancestors.iter().any(|oid| self.entries.contains_key(oid));
+        let is_meant = is_part || (rule.is_some() && kind == Kind::Unlogged);
+        is_meant.then_some(Problem::Unsent { table, kind })
     }
 }
 
@@ -404,7 +401,7 @@ struct Own {
 
 impl Rule {
     fn matches(&self, schema: &str, name: &str) -> bool {
-        pattern::matches(&self.pattern, schema, name)
+        self.pattern.matches(schema, name)
     }
 
     fn is_system(&self) -> bool {
@@ -416,7 +413,7 @@ impl Rule {
 fn rules(settings: &Settings) -> Vec<Rule> {
     let rule = |pattern: &TablePattern, role, inserts_only| Rule {
         pattern: pattern.clone(),
-        exact: pattern::is_exact(pattern),
+        exact: pattern.is_exact(),
         role,
         inserts_only,
     };
@@ -425,8 +422,8 @@ fn rules(settings: &Settings) -> Vec<Rule> {
     let tables = settings.tables.iter().enumerate();
     let tables = tables.map(|(i, t)| rule(&t.pattern, Role::Table { rule: i }, t.inserts_only));
     let mut rules: Vec<Rule> = outboxes.chain(tables).collect();
-    // Stable: what ties stays in the order of the file.
-    rules.sort_by_key(|rule| (matches!(rule.role, Role::Table { .. }), !rule.exact));
+    // Outboxes are in front already. Stable: what ties stays in the order of the file.
+    rules.sort_by_key(|rule| matches!(rule.role, Role::Table { .. }) && !rule.exact);
     rules
 }
 

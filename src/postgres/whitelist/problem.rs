@@ -13,8 +13,9 @@ pub enum Problem {
     NotReplicated { pattern: TablePattern, kind: Kind },
     /// Named exactly, but one of the system's own.
     System { pattern: TablePattern },
-    /// Matched by wildcards, but unlogged: passed over.
-    Unlogged { table: String },
+    /// Matched by wildcards, or a partition of a listed table, and passed over: its changes are not
+    /// in the WAL.
+    Unsent { table: String, kind: Kind },
     /// A partition with a rule of its own that cannot apply, since its rows leave as its root's.
     Shadowed { table: String, root: String },
 }
@@ -38,9 +39,10 @@ impl Problem {
                 "list the tables that it is made of, or remove it from the configuration".into()
             }
             Problem::System { .. } => "remove it from the configuration".into(),
-            Problem::Unlogged { .. } => {
-                "ALTER TABLE … SET LOGGED, or make the pattern narrower".into()
+            Problem::Unsent { kind: Kind::Unlogged, table } => {
+                format!("ALTER TABLE {table} SET LOGGED; or make the pattern narrower")
             }
+            Problem::Unsent { .. } => "make the pattern narrower, or detach the partition".into(),
             Problem::Shadowed { root, .. } => format!(
                 "remove its rule, or set publish_via_partition_root = false, or list the \
                  partitions in place of {root}"
@@ -62,11 +64,8 @@ impl fmt::Display for Problem {
                 "{} belongs to the system and is not replicated",
                 dotted(&pattern.schema, &pattern.table)
             ),
-            Problem::Unlogged { table } => {
-                write!(
-                    f,
-                    "{table} matches a pattern but is unlogged: its changes are not in the WAL"
-                )
+            Problem::Unsent { table, kind } => {
+                write!(f, "{table} is listed but is {kind}: its changes are not sent")
             }
             Problem::Shadowed { table, root } => {
                 write!(f, "the rule of {table} does not apply: its rows leave as rows of {root}")

@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Listing;
 use crate::config::settings::*;
 
 /// Settings that list nothing.
@@ -226,6 +227,16 @@ fn a_rule_for_a_partition_of_a_listed_root_is_reported_as_void() {
 }
 
 #[test]
+fn a_partition_that_is_not_sent_is_reported() {
+    let mut there = partitioned();
+    there.push(of_kind(8, "other.remote", Kind::ForeignTable, &[1]));
+    let whitelist = Whitelist::build(&listing(&["public.events"], &[]), &there, None);
+    assert!(!whitelist.entries.contains_key(&Oid(8)));
+    assert!(matches!(&whitelist.problems[..], [Problem::Unsent { table, .. }]
+        if table == "other.remote"));
+}
+
+#[test]
 fn without_the_root_each_partition_has_its_own_topic() {
     let mut settings = listing(&["public.events", "public.events_2026", "public.*_old"], &[]);
     settings.postgres.publish_via_partition_root = false;
@@ -320,7 +331,7 @@ proptest! {
         let named = |candidate: &Candidate| {
             let mut rules = settings.tables.iter().map(|rule| &rule.pattern)
                 .chain(settings.outboxes.iter().map(|rule| &rule.table));
-            rules.any(|rule| pattern::matches(rule, &candidate.schema, &candidate.name))
+            rules.any(|rule| rule.matches(&candidate.schema, &candidate.name))
         };
         for candidate in &there {
             let expected = named(candidate)
@@ -328,6 +339,17 @@ proptest! {
             let listed = whitelist.entries.get(&candidate.oid);
             prop_assert_eq!(listed.is_some(), expected);
             if let Some(listed) = listed {
+                let same = match settings.listing(&candidate.schema, &candidate.name) {
+                    Some(Listing::Table(rule)) => settings.tables.iter()
+                        .position(|other| std::ptr::eq(rule, other))
+                        .map(|rule| Role::Table { rule }),
+                    Some(Listing::Outbox(rule)) => settings.outboxes.iter()
+                        .position(|other| std::ptr::eq(rule, other))
+                        .map(|rule| Role::Outbox { rule }),
+                    None => None,
+                };
+                let own = listed.via.is_none() || (!via_root && same.is_some());
+                prop_assert!(!own || same == Some(listed.role));
                 let target = whitelist.target(listed);
                 prop_assert!(target.root.is_none());
                 prop_assert!(via_root || listed.root.is_none());

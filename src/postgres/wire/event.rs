@@ -22,6 +22,7 @@ pub enum Event<'a> {
     },
     /// The server ends the stream, or answers our end of it.
     CopyDone,
+    /// Of the copy, then of the command: two at the end of a stream.
     CommandComplete,
     /// The connection is idle again; the slot is free.
     ReadyForQuery,
