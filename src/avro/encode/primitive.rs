@@ -4,13 +4,29 @@
 #[inline]
 pub(crate) fn write_long(value: i64, out: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-        out.push((rest & 0x7F) as u8 | 0x80);
+    if rest < 0x80 {
+        out.push(low_byte(rest));
+        return;
+    }
+    // On the stack first: one growth check for the whole number.
+    let mut bytes = [0; 10];
+    let mut length = 0;
+    for place in &mut bytes {
+        length += 1;
+        if rest < 0x80 {
+            *place = low_byte(rest);
+            break;
+        }
+        *place = low_byte(rest) | 0x80;
         rest >>= 7;
     }
-    #[expect(clippy::cast_possible_truncation, reason = "below 0x80")]
-    out.push(rest as u8);
+    out.extend_from_slice(bytes.get(..length).unwrap_or(&bytes));
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low byte is meant")]
+fn low_byte(value: u64) -> u8 {
+    value as u8
 }
 
 /// Writes a length. A slice is never longer than `isize::MAX`.

@@ -116,6 +116,10 @@ pub(crate) fn encode_zoned_timestamp(
         return Ok(());
     }
     let (day, micros) = parse_zoned(text).ok_or(RowErrorKind::Malformed)?;
+    if let Some((date, time)) = plain_utc(text, micros) {
+        write_plain(date, time, fraction, out);
+        return Ok(());
+    }
     let mut iso = IsoText::default();
     iso.day(day);
     iso.push(b'T');
@@ -139,6 +143,37 @@ fn parse_zoned(text: &[u8]) -> Option<(Day, i64)> {
     let micros = micros - offset * MICROS_PER_SECOND;
     let days = day.since_epoch() + micros.div_euclid(MICROS_PER_DAY);
     Some((Day::from_epoch(days), micros.rem_euclid(MICROS_PER_DAY)))
+}
+
+/// Date and time as they stand in the text of a timestamp that is in UTC already, with a year of
+/// four digits: nearly all are. `text` was parsed.
+#[inline]
+fn plain_utc(text: &[u8], micros: i64) -> Option<(&[u8; 10], &[u8])> {
+    let (date, rest) = text.strip_suffix(b"+00")?.split_first_chunk::<10>()?;
+    let time = rest.strip_prefix(b" ")?;
+    // 24:00:00 is the next day's midnight.
+    (micros > 0 || time.starts_with(b"00")).then_some((date, time))
+}
+
+#[inline]
+fn write_plain(date: &[u8; 10], time: &[u8], fraction: u8, out: &mut Vec<u8>) {
+    let mut iso = *b"0000-00-00T00:00:00.000000Z";
+    let (seconds, digits) = time.split_at(time.len().min(8));
+    let digits = digits.get(1..).unwrap_or_default();
+    let length = if fraction == 0 { 20 } else { 21 + usize::from(fraction.min(6)) };
+    for (place, &byte) in iso.iter_mut().zip(date) {
+        *place = byte;
+    }
+    for (place, &byte) in iso.iter_mut().skip(11).zip(seconds) {
+        *place = byte;
+    }
+    for (place, &byte) in iso.iter_mut().skip(20).zip(digits) {
+        *place = byte;
+    }
+    if let Some(last) = iso.get_mut(length - 1) {
+        *last = b'Z';
+    }
+    write_bytes(iso.get(..length).unwrap_or(&iso), out);
 }
 
 impl TimeUnit {
@@ -318,11 +353,15 @@ mod tests {
             ("294276-12-31 23:59:59.999999+00", "+294276-12-31T23:59:59.999999Z"),
             ("2016-11-04 01:51:30.1+02", "2016-11-03T23:51:30.100000Z"),
             ("2016-12-31 22:30:00-05:30", "2017-01-01T04:00:00.000000Z"),
+            ("2016-12-31 24:00:00+00", "2017-01-01T00:00:00.000000Z"),
+            ("2016-12-31 00:00:00+00", "2016-12-31T00:00:00.000000Z"),
+            ("2016-12-31 00:00:00.000001+00", "2016-12-31T00:00:00.000001Z"),
         ] {
             assert_eq!(six(text), iso, "{text}");
         }
         let none = |text: &[u8], out: &mut Vec<u8>| encode_zoned_timestamp(text, 0, out);
         assert_eq!(string("2016-11-04 11:51:30+00", none), "2016-11-04T11:51:30Z");
+        assert_eq!(string("2016-11-04 12:51:30+01", none), "2016-11-04T11:51:30Z");
         let three = |text: &[u8], out: &mut Vec<u8>| encode_zoned_timestamp(text, 3, out);
         assert_eq!(string("2016-11-04 11:51:30.12+00", three), "2016-11-04T11:51:30.120Z");
     }
