@@ -360,11 +360,9 @@ fn row_error(
     metrics: &mut PumpMetrics,
 ) -> Result<Applied, Failure> {
     let known = relations.get(oid, metrics)?;
-    let ColumnName { name: column, column_type } =
-        known.column(&error).unwrap_or_else(|| ColumnName {
-            name: format!("#{}", error.column),
-            column_type: "unknown".to_owned(),
-        });
+    let ColumnName { name: column, column_type } = known.column(&error).unwrap_or_else(|| {
+        ColumnName { name: format!("#{}", error.column), column_type: "unknown".to_owned() }
+    });
     if error.kind == RowErrorKind::UnexpectedNull && relations.widen(oid, column.clone()) {
         return Ok(Applied::AwaitPlan(oid));
     }

@@ -289,7 +289,8 @@ impl Connector {
         // A UUID of version 4, as Debezium's.
         let random = fastrand::u128(..) & !(0xF << 76 | 0b11 << 62) | 0x4 << 76 | 0b10 << 62;
         let digits = format!("{random:032x}");
-        let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap_or(""));
+        let parts =
+            [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap_or(""));
         let run = parts.join("-");
         self.settings.format.context_headers.then(|| ContextHeaders::new(&self.settings.name, &run))
     }
