@@ -2,6 +2,9 @@
 
 mod connections;
 mod control;
+mod docs;
+mod envelope;
+mod golden;
 mod harness;
 mod hostile;
 mod kafka;
@@ -11,3 +14,4 @@ mod outages;
 mod registry;
 mod stream;
 mod types;
+mod workload;
