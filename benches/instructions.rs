@@ -103,7 +103,7 @@ fn difference(
     long: &HashMap<String, u64>,
     rows: u64,
 ) -> Vec<(String, f64)> {
-    let before = |name| short.get(name).copied().unwrap_or_default();
+    let before = |name: &String| short.get(name).copied().unwrap_or_default();
     let cost = |(name, count): (&String, &u64)| {
         (name.clone(), (*count as f64 - before(name) as f64) / rows as f64)
     };
