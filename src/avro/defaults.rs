@@ -73,7 +73,9 @@ fn temporal_default(column_type: &ColumnType, text: &str) -> Option<Constant> {
             temporal::encode_zoned_timestamp(text.as_bytes(), *fraction, &mut out).ok()?;
             String::from_utf8(without_length(&out)).ok().map(Constant::Text)
         }
-        ColumnType::Interval => interval::micros(text.as_bytes()).ok().map(Constant::Number),
+        ColumnType::Interval => {
+            interval::rounded_micros(text.as_bytes()).ok().map(Constant::Number)
+        }
         _ => None,
     }
 }

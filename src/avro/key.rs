@@ -119,3 +119,77 @@ impl KeyPlan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::avro::golden::format;
+    use crate::avro::shape::ColumnShape;
+    use crate::avro::types::ColumnType;
+    use crate::pgoutput::{ReplicaIdentity, TupleBuilder};
+
+    fn shape(types: &[ColumnType], key: &[usize]) -> TableShape {
+        let column = |(cell, column_type): (usize, &ColumnType)| ColumnShape {
+            name: format!("c{cell}"),
+            cell,
+            column_type: column_type.clone(),
+            nullable: cell == 2,
+            default: None,
+            auto_increment: false,
+            identity: key.contains(&cell),
+        };
+        TableShape {
+            schema: "s".to_owned(),
+            name: "t".to_owned(),
+            identity: ReplicaIdentity::Default,
+            columns: types.iter().enumerate().map(column).collect(),
+            key: key.to_vec(),
+            cells: types.len(),
+        }
+    }
+
+    fn row(cells: &[Cell<'_>]) -> TupleBuilder {
+        let mut row = TupleBuilder::default();
+        for &cell in cells {
+            row.push(cell);
+        }
+        row
+    }
+
+    const TYPES: [ColumnType; 3] = [ColumnType::Int32, ColumnType::Text, ColumnType::Float64];
+
+    #[test]
+    fn fields_follow_the_order_of_the_key() {
+        let plan = KeyPlan::compile(&shape(&TYPES, &[1, 0]), &format()).unwrap();
+        let row = row(&[Cell::Text(b"5"), Cell::Text(b"a"), Cell::Null]);
+        let mut out = Vec::new();
+        plan.encode(&row.tuple(), &mut out).unwrap();
+        assert_eq!(out, b"\x02a\x0a");
+        assert!(KeyPlan::compile(&shape(&TYPES, &[]), &format()).is_none());
+    }
+
+    #[test]
+    fn json_is_whole_or_nothing() {
+        let plan = KeyPlan::compile(&shape(&TYPES, &[1, 0, 2]), &format()).unwrap();
+        let mut out = b"kept".to_vec();
+        let good = row(&[Cell::Text(b"5"), Cell::Text(b"a\"\n"), Cell::Null]);
+        plan.write_json(&good.tuple(), &mut out).unwrap();
+        assert_eq!(out, br#"kept{"c1":"a\"\n","c0":5,"c2":null}"#);
+        let bad = row(&[Cell::Text(b"x"), Cell::Text(b"a"), Cell::Null]);
+        out.truncate(4);
+        let error = plan.write_json(&bad.tuple(), &mut out).unwrap_err();
+        assert_eq!((error.column, error.kind), (0, RowErrorKind::Malformed));
+        assert_eq!(out, b"kept");
+    }
+
+    #[test]
+    fn only_key_cells_make_a_key_different() {
+        let plan = KeyPlan::compile(&shape(&TYPES, &[0, 1]), &format()).unwrap();
+        let cells = [Cell::Text(b"5"), Cell::Text(b"a"), Cell::Null];
+        let same = |other: [Cell<'_>; 3]| plan.same(&row(&cells).tuple(), &row(&other).tuple());
+        assert!(same([cells[0], cells[1], Cell::Text(b"1")]));
+        assert!(same([cells[0], Cell::Unchanged, Cell::Null]));
+        assert!(!same([cells[0], Cell::Text(b"b"), Cell::Null]));
+        assert!(!same([cells[0], Cell::Null, Cell::Null]));
+    }
+}

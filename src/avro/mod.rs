@@ -6,6 +6,8 @@
 
 mod defaults;
 mod encode;
+#[cfg(test)]
+pub(crate) mod golden;
 mod java;
 mod json;
 mod key;

@@ -302,3 +302,6 @@ fn carries_default(oid: Oid, column_type: &ColumnType) -> bool {
 
 /// Postgres has no limit; real nesting is one or two.
 const MAX_DOMAIN_DEPTH: usize = 32;
+
+#[cfg(test)]
+mod tests;

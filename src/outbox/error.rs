@@ -2,7 +2,7 @@
 //! values never.
 
 use super::topic::TopicRuleError;
-use crate::avro::{RowError, RowErrorKind};
+use crate::avro::RowError;
 
 /// An `[[outbox]]` that does not fit its table.
 #[derive(Debug, thiserror::Error)]
@@ -58,16 +58,6 @@ pub enum RouteErrorKind {
     #[error("holds no finite point in time: the record's timestamp cannot be taken from it")]
     Timestamp,
     /// Its column is an index into the table's shape, as in every [`RowError`].
-    #[error("cannot be encoded: {}", explain(.0))]
+    #[error("{}", .0.kind)]
     Row(RowError),
-}
-
-fn explain(error: &RowError) -> &'static str {
-    match error.kind {
-        RowErrorKind::UnexpectedNull => "it is null where the catalog says NOT NULL",
-        RowErrorKind::Malformed => "its text is not of the column's type",
-        RowErrorKind::Unrepresentable => "its type's Avro form has no place for the value",
-        RowErrorKind::InvalidUtf8 => "it is not UTF-8",
-        RowErrorKind::CellCount => "the row has another number of columns than the table",
-    }
 }

@@ -12,7 +12,7 @@ use crate::envelope::EventContext;
 use crate::envelope::message::MessagePlan;
 use crate::failure::Failure;
 use crate::kafka::Batch;
-use crate::outbox::{Destination, RouteError, Routed};
+use crate::outbox::{Destination, RouteError, RouteErrorKind, Routed};
 use crate::pgoutput::{LogicalMessage, Message, OldTuple, Origin, Tuple};
 use crate::postgres::{Lsn, Oid, PgTime, Xid};
 use crate::telemetry::{PumpMetrics, RecordKind, Skip, TableIndex};
@@ -240,6 +240,9 @@ impl Applier {
                     Ok(Routed::Written) => return Ok(Applied::records(counted)),
                     Ok(Routed::Missing(destination)) => {
                         return Ok(Applied::AwaitDestination(oid, destination));
+                    }
+                    Err(RouteError { kind: RouteErrorKind::Row(error), .. }) => {
+                        (Err(error), counted)
                     }
                     Err(error) => return Err(route_failure(&error, at.lsn)),
                 }

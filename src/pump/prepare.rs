@@ -1,6 +1,7 @@
 //! From a relation to its plan, off the pump: catalog, schemas, topic, compilation.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
@@ -68,11 +69,17 @@ pub(super) struct Admitted {
 }
 
 /// What the catalog said when the session connected.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Prefetched {
     pub(super) tables: Vec<TableFacts>,
     pub(super) types: Types,
+    /// When it was asked.
+    pub(super) at: Instant,
 }
+
+/// For so long after a connect the prefetched facts stand for the present ones. They serve the
+/// relation messages that follow at once, and are only a hint.
+const PREFETCH_HOLDS: Duration = Duration::from_secs(30);
 
 /// Makes plans in the background, and tries again for as long as that may help.
 pub(super) struct Preparer {
@@ -206,7 +213,8 @@ impl Preparer {
         let rules = self.rules(listed);
         let known = self.prefetched.tables.iter().find(|table| table.oid == relation.oid);
         let read;
-        let (facts, types) = match known.filter(|_| !wanted.fresh) {
+        let holds = !wanted.fresh && self.prefetched.at.elapsed() < PREFETCH_HOLDS;
+        let (facts, types) = match known.filter(|_| holds) {
             Some(facts) => (Some(facts), &self.prefetched.types),
             None => {
                 read = self.read_catalog(relation).await?;
@@ -233,7 +241,7 @@ impl Preparer {
         oids.sort_unstable();
         oids.dedup();
         let types = catalog::types(&self.control, &oids).await?;
-        Ok(Prefetched { tables, types })
+        Ok(Prefetched { tables, types, at: Instant::now() })
     }
 
     fn rules(&self, listed: &Listed) -> ShapeRules {

@@ -56,9 +56,12 @@ impl Relations {
         Relations { known: HashMap::new(), whitelist, preparer }
     }
 
-    /// The whitelist was resolved anew.
+    /// The whitelist was resolved anew: what was not listed is looked up again.
     pub(super) fn set_whitelist(&mut self, whitelist: Arc<Whitelist>) {
         self.whitelist = whitelist;
+        for known in self.known.values_mut().filter(|known| known.is_unlisted()) {
+            known.look_up(&self.whitelist, &self.preparer);
+        }
     }
 
     /// Takes a relation message: begins to make its plan unless it is known or not listed.
@@ -72,28 +75,23 @@ impl Relations {
         let oid = relation.oid;
         let fresh = self.known.contains_key(&oid);
         if let Some(known) = self.known.get_mut(&oid).filter(|known| known.relation == relation) {
-            let idle = known.refresh.is_none() && !matches!(known.target, Target::Pending(_));
-            if idle && known.listed.is_some() {
+            if known.is_unlisted() {
+                // It may have become a partition of a listed table.
+                known.look_up(&self.whitelist, &self.preparer);
+            } else if known.refresh.is_none() && !matches!(known.target, Target::Pending(_)) {
                 known.refresh = Some(self.preparer.start(known.wanted(&self.whitelist, true)));
             }
             return Ok(());
         }
-        let listed = match self.whitelist.relation(oid, &relation.schema, &relation.name) {
-            whitelist::Relation::Listed(listed) => Some(listed.clone()),
-            whitelist::Relation::Renamed { listed, from, to } => {
-                tracing::warn!(%oid, from, to, "a listed table was renamed; its topic stays");
-                Some(listed.clone())
-            }
-            whitelist::Relation::Unknown => None,
-        };
         let mut known = Known {
             relation,
-            listed,
+            listed: None,
             columns: Vec::new(),
             nullable: Vec::new(),
             target: Target::Unlisted,
             refresh: None,
         };
+        known.listed = known.find(&self.whitelist);
         known.target = Target::Pending(self.preparer.start(known.wanted(&self.whitelist, fresh)));
         self.known.insert(oid, known);
         Ok(())
@@ -172,6 +170,29 @@ impl Known {
     /// The name of the column that an error names by its index.
     pub(super) fn column(&self, error: &RowError) -> Option<String> {
         self.columns.get(error.column).cloned()
+    }
+
+    fn is_unlisted(&self) -> bool {
+        matches!(self.target, Target::Unlisted)
+    }
+
+    /// Asks again whether it is listed; its rows wait for the answer.
+    fn look_up(&mut self, whitelist: &Arc<Whitelist>, preparer: &Arc<Preparer>) {
+        self.listed = self.find(whitelist);
+        self.target = Target::Pending(preparer.start(self.wanted(whitelist, true)));
+    }
+
+    /// What the whitelist knows of its oid.
+    fn find(&self, whitelist: &Whitelist) -> Option<Listed> {
+        let Relation { oid, schema, name, .. } = &self.relation;
+        match whitelist.relation(*oid, schema, name) {
+            whitelist::Relation::Listed(listed) => Some(listed.clone()),
+            whitelist::Relation::Renamed { listed, from, to } => {
+                tracing::warn!(%oid, from, to, "a listed table was renamed; its topic stays");
+                Some(listed.clone())
+            }
+            whitelist::Relation::Unknown => None,
+        }
     }
 
     fn wanted(&self, whitelist: &Arc<Whitelist>, fresh: bool) -> Wanted {

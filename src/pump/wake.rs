@@ -52,7 +52,7 @@ mod tests {
     fn wakes_once_however_often_it_was_called() {
         let wake = Wake::new().unwrap();
         assert!(!is_awake(&wake));
-        wake.clone().wake();
+        wake.wake();
         wake.wake();
         assert!(is_awake(&wake));
         wake.clear();

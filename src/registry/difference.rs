@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-/// The changes from `old` to `new`, one sentence each, at most [`MAX_DIFFERENCES`].
+/// The changes from `old` to `new`, one sentence each, at most twenty.
 #[must_use]
 pub fn differences(old: &str, new: &str) -> Vec<String> {
     let (Ok(old), Ok(new)) = (serde_json::from_str(old), serde_json::from_str(new)) else {

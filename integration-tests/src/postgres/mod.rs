@@ -140,7 +140,7 @@ impl Postgres {
         &self.socket_directory
     }
 
-    /// The server shows `server` and trusts the clients of [`Certificates::authority`].
+    /// The server shows `server` (`elsewhere` lies beside it) and trusts the clients of [`Certificates::authority`].
     pub fn certificates(&self) -> Certificates {
         self.services.certificates()
     }
@@ -248,6 +248,8 @@ impl Postgres {
         for file in [
             certificates.key("server"),
             certificates.certificate("server"),
+            certificates.key("elsewhere"),
+            certificates.certificate("elsewhere"),
             certificates.authority(),
         ] {
             let copy = data.join(file.file_name().expect("a certificate's name"));

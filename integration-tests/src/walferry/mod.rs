@@ -6,7 +6,7 @@ mod metrics;
 pub use config::Config;
 pub use metrics::Metrics;
 
-use crate::services::{Launch, Process, Signal, run_directory, workspace};
+use crate::services::{Launch, Process, Signal, run_directory};
 use crate::{http, wait};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -65,6 +65,21 @@ impl Walferry {
     /// Waits until `/readyz` says no.
     pub async fn wait_unready(&self) {
         self.wait_readiness(false, wait::LONG).await;
+    }
+
+    /// Waits until `/readyz` says no, for a reason that holds `text`.
+    pub async fn wait_unready_because(&self, text: &str) {
+        let reached = wait::within(wait::LONG, async || {
+            let exit = self.process.exited();
+            assert!(exit.is_none(), "walferry ended with {exit:?}:\n{}", self.process.log_tail());
+            let (status, answer) = self.get("/readyz").await?;
+            (status == 503 && answer.contains(text)).then_some(())
+        });
+        if reached.await.is_none() {
+            let answer = self.get("/readyz").await;
+            let log = self.process.log_tail();
+            panic!("waited for {text:?} in /readyz, which says {answer:?}:\n{log}");
+        }
     }
 
     async fn wait_readiness(&self, ready: bool, deadline: Duration) {

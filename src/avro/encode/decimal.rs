@@ -78,9 +78,9 @@ impl<'a> Number<'a> {
     #[inline]
     fn write(&self, scale: usize, out: &mut Vec<u8>) -> Result<(), RowErrorKind> {
         let (kept, cut) = self.fraction.split_at(scale.min(self.fraction.len()));
-        if let Some(&rest) = cut.iter().find(|&&byte| byte != b'0') {
-            let is_digit = digit(rest).is_some();
-            return Err(if is_digit {
+        if cut.iter().any(|&byte| byte != b'0') {
+            let is_number = self.fraction.iter().all(|&byte| digit(byte).is_some());
+            return Err(if is_number {
                 RowErrorKind::Unrepresentable
             } else {
                 RowErrorKind::Malformed

@@ -15,36 +15,74 @@ pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) -> Result<(), RowErrorKind>
     Ok(())
 }
 
+/// The interval as a number of microseconds.
+///
 /// # Errors
 /// [`RowErrorKind::Unrepresentable`] for infinity and for what microseconds cannot count.
-pub(crate) fn micros(text: &[u8]) -> Result<i64, RowErrorKind> {
-    if matches!(text, b"infinity" | b"-infinity") {
-        return Err(RowErrorKind::Unrepresentable);
-    }
-    let mut total = 0i128;
-    let mut words = text.split(|&byte| byte == b' ');
-    while let Some(word) = words.next() {
-        if word.contains(&b':') {
-            let time = time_micros(word).filter(|_| words.next().is_none());
-            total += i128::from(time.ok_or(RowErrorKind::Malformed)?);
-            break;
-        }
-        let unit = match words.next() {
-            Some(b"year" | b"years") => 12 * MICROS_PER_MONTH,
-            Some(b"mon" | b"mons") => MICROS_PER_MONTH,
-            Some(b"day" | b"days") => MICROS_PER_DAY,
-            _ => return Err(RowErrorKind::Malformed),
-        };
-        let digits = word.strip_prefix(b"+").unwrap_or(word);
-        let count = integer::parse(digits).ok_or(RowErrorKind::Malformed)?;
-        // Few enough terms, each below 2^63 * 2^45: no overflow within 128 bits.
-        total += i128::from(count) * i128::from(unit);
-    }
+fn micros(text: &[u8]) -> Result<i64, RowErrorKind> {
+    let parts = Parts::parse(text)?;
+    // Few terms, each below 2^63 * 2^45: no overflow within 128 bits.
+    let total = parts.months * i128::from(MICROS_PER_MONTH)
+        + parts.days * i128::from(MICROS_PER_DAY)
+        + i128::from(parts.seconds) * i128::from(MICROS_PER_SECOND)
+        + i128::from(parts.micros);
     i64::try_from(total).map_err(|_| RowErrorKind::Unrepresentable)
 }
 
-/// `-123456:07:08.000001`: any number of hours.
-fn time_micros(word: &[u8]) -> Option<i64> {
+/// The interval as Debezium computes it in floating point, for the schema's defaults alone.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as in Java")]
+pub(crate) fn rounded_micros(text: &[u8]) -> Result<i64, RowErrorKind> {
+    let parts = Parts::parse(text)?;
+    let days = parts.months as f64 * (365.25 / 12.0) + parts.days as f64;
+    let (minutes, seconds) = (parts.seconds / 60, parts.seconds % 60);
+    let seconds = seconds as f64 + parts.micros as f64 / 1e6;
+    let total = (days * 24.0 * 60.0 + minutes as f64) * 60.0 + seconds;
+    Ok((total * 1e6) as i64)
+}
+
+/// What an interval is made of.
+#[derive(Debug, Default)]
+struct Parts {
+    months: i128,
+    days: i128,
+    /// Hours, minutes and seconds.
+    seconds: i64,
+    /// The fraction of a second; of the sign of the time.
+    micros: i64,
+}
+
+impl Parts {
+    fn parse(text: &[u8]) -> Result<Parts, RowErrorKind> {
+        if matches!(text, b"infinity" | b"-infinity") {
+            return Err(RowErrorKind::Unrepresentable);
+        }
+        let mut parts = Parts::default();
+        let mut words = text.split(|&byte| byte == b' ');
+        while let Some(word) = words.next() {
+            if word.contains(&b':') {
+                let time = parse_time(word).filter(|_| words.next().is_none());
+                (parts.seconds, parts.micros) = time.ok_or(RowErrorKind::Malformed)?;
+                break;
+            }
+            let digits = word.strip_prefix(b"+").unwrap_or(word);
+            let count = i128::from(integer::parse(digits).ok_or(RowErrorKind::Malformed)?);
+            match words.next() {
+                Some(b"year" | b"years") => parts.months += 12 * count,
+                Some(b"mon" | b"mons") => parts.months += count,
+                Some(b"day" | b"days") => parts.days += count,
+                _ => return Err(RowErrorKind::Malformed),
+            }
+            // No text from Postgres repeats a unit; a hostile one must not overflow.
+            if parts.months.abs() > LIMIT || parts.days.abs() > LIMIT {
+                return Err(RowErrorKind::Malformed);
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// `-123456:07:08.000001`, any number of hours, in seconds and microseconds.
+fn parse_time(word: &[u8]) -> Option<(i64, i64)> {
     let (negative, word) = match word {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -64,12 +102,14 @@ fn time_micros(word: &[u8]) -> Option<i64> {
         .checked_mul(3_600)?
         .checked_add(field(minutes)?.checked_mul(60)?)?
         .checked_add(field(seconds)?)?;
-    let micros = seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(fraction)?;
-    Some(if negative { -micros } else { micros })
+    Some(if negative { (-seconds, -fraction) } else { (seconds, fraction) })
 }
 
 /// 365.25 / 12 days.
 const MICROS_PER_MONTH: i64 = 2_629_800 * MICROS_PER_SECOND;
+
+/// Far above Postgres's 178 million years, far below overflow.
+const LIMIT: i128 = 1 << 72;
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +136,8 @@ mod tests {
     fn is_exact_where_debezium_rounds() {
         assert_eq!(micros(b"00:00:01.235"), Ok(1_235_000));
         assert_eq!(micros(b"-00:00:01.235"), Ok(-1_235_000));
+        assert_eq!(rounded_micros(b"00:00:01.235"), Ok(1_234_999));
+        assert_eq!(rounded_micros(b"1 year 2 mons 3 days 04:05:06.789"), Ok(37_091_106_789_000));
     }
 
     #[test]

@@ -1,0 +1,255 @@
+//! Bad input: each has a stop that names the remedy, or passes; none is a silent loss, and no log
+//! shows a value.
+
+use std::time::Duration;
+
+use integration_tests::fake_registry::Answer;
+use integration_tests::{
+    Config, Database, Decoder, FakeRegistry, Kafka, Listener, Postgres, Registry, Walferry, unique,
+    wait,
+};
+use serde_json::json;
+
+async fn database(stem: &str) -> (Database, &'static Kafka, &'static Registry) {
+    let (postgres, kafka, registry) =
+        tokio::join!(Postgres::shared(), Kafka::shared(), Registry::shared());
+    (postgres.database(stem).await, kafka, registry)
+}
+
+/// Waits for exit code 2 and for `texts` in the log.
+async fn stops(walferry: &Walferry, texts: &[&str]) {
+    let code = walferry.wait_exit(wait::LONG).await;
+    let log = walferry.log();
+    assert_eq!(code, 2, "{log}");
+    for text in texts {
+        assert!(log.contains(text), "no {text:?} in\n{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_would_share_a_topic_are_refused() {
+    let (database, kafka, registry) = database("shared").await;
+    database
+        .execute(
+            "CREATE TABLE \"a b\" (id int PRIMARY KEY); CREATE TABLE \"a$b\" (id int PRIMARY KEY)",
+        )
+        .await;
+    let named = Config::new("shared", &database, kafka, registry)
+        .table_with("public.one", "topic = \"same\"")
+        .table_with("public.two", "topic = \"same\"");
+    stops(&Walferry::start(&named), &["public.two", "public.one", "would share its topic"]).await;
+    let derived = Config::new("shared", &database, kafka, registry).table("public.a*");
+    let topic = derived.topic("public.a_b");
+    stops(&Walferry::start(&derived), &["public.a b and public.a$b", &topic, "`topic`"]).await;
+    assert!(!kafka.topics().await.contains(&topic));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_name_that_avro_does_not_allow() {
+    let (database, kafka, registry) = database("names").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, \"e-mail\" text)").await;
+    let config = Config::new("names", &database, kafka, registry).table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1, 'x')").await;
+    stops(&walferry, &["public.t", "e-mail", "name_adjustment"]).await;
+    let adjusted = config.twin().toml_text("[format]\nname_adjustment = \"avro\"");
+    let walferry = Walferry::run(&adjusted).await;
+    let records = kafka.first_records(&config.topic("public.t"), 1, wait::LONG).await;
+    let event = Decoder::new(registry).event(&records[0]).await;
+    assert_eq!(event.value.expect("a value")["after"], json!({ "id": 1, "e_mail": "x" }));
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_utf8_names_table_and_column_and_never_the_value() {
+    let (postgres, kafka, registry) =
+        (Postgres::shared().await, Kafka::shared().await, Registry::shared().await);
+    let name = unique("ascii");
+    let options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'";
+    postgres
+        .existing_database("postgres")
+        .execute(&format!("CREATE DATABASE {name} {options}"))
+        .await;
+    let database = postgres.existing_database(&name);
+    database.execute("CREATE TABLE letters (id int PRIMARY KEY, body text)").await;
+    let base = Config::new("ascii", &database, kafka, registry);
+    let config = base.clone().table("public.letters").argument("--log-level").argument("debug");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO letters VALUES (1, 'plain')").await;
+    database
+        .execute(
+            "INSERT INTO letters VALUES (2, convert_from('confidential \\377'::bytea, 'SQL_ASCII'))",
+        )
+        .await;
+    stops(&walferry, &["public.letters", "body", "exclude_columns"]).await;
+    assert!(!walferry.log().contains("confidential"), "{}", walferry.log());
+    // What came before is delivered and confirmed, and the way out works.
+    kafka.first_records(&config.topic("public.letters"), 1, wait::LONG).await;
+    let without = base.twin().table_with("public.letters", "exclude_columns = [\"body\"]");
+    let walferry = Walferry::run(&without).await;
+    let records = kafka.first_records(&config.topic("public.letters"), 2, wait::LONG).await;
+    let event = Decoder::new(registry).event(&records[1]).await;
+    assert_eq!(event.value.expect("a value")["after"], json!({ "id": 2 }));
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_above_the_limit_names_topic_and_setting() {
+    let (database, kafka, registry) = database("large").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, body text)").await;
+    let config = Config::new("large", &database, kafka, registry)
+        .kafka("max_record_bytes = \"64KiB\"")
+        .table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1, 'small')").await;
+    database.execute("INSERT INTO t VALUES (2, repeat('x', 100000))").await;
+    let topic = config.topic("public.t");
+    stops(&walferry, &[&topic, "kafka.max_record_bytes"]).await;
+    let raised = config.twin().kafka("max_record_bytes = \"256KiB\"");
+    let walferry = Walferry::run(&raised).await;
+    let records = kafka.first_records(&topic, 2, wait::LONG).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+    let keys: Vec<_> = records.iter().map(|record| record.key.clone()).collect();
+    assert_ne!(keys[0], keys[1], "the small row was confirmed and is not repeated");
+}
+
+/// The topic's own limit is below walferry's setting: only the broker can say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_broker_refuses_stops() {
+    let (database, kafka, registry) = database("refused").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, body text)").await;
+    let config = Config::new("refused", &database, kafka, registry).table("public.t");
+    kafka.create_topic(&config.topic("public.t"), 1, &[("max.message.bytes", "20000")]).await;
+    let walferry = Walferry::run(&config).await;
+    // Random, since the limit counts compressed bytes.
+    database
+        .execute(
+            "INSERT INTO t SELECT 1, string_agg(md5(random()::text), '') FROM generate_series(1, 2000)",
+        )
+        .await;
+    stops(&walferry, &["kafka.max_record_bytes", "max.message.bytes"]).await;
+    assert_eq!(kafka.records(&config.topic("public.t")).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_answers_nonsense_is_asked_again() {
+    let (database, kafka, _) = database("nonsense").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let fake = FakeRegistry::start(Answer::html(200)).await;
+    let config = Config::new("nonsense", &database, kafka, Registry::shared().await)
+        .registry_url(&fake.url())
+        .registry("timeout = \"1s\"")
+        .table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1)").await;
+    for (answer, reason) in [
+        (Answer::html(200), "HTML"),
+        (Answer::json(500, "{}"), "HTTP 500"),
+        (Answer::too_many_requests(1), "too many requests"),
+        (Answer::Hang, "registry.timeout"),
+        (Answer::Raw(b"HTTP/1.1 2".to_vec()), "registry"),
+    ] {
+        fake.then(answer);
+        walferry.wait_unready_because(reason).await;
+    }
+    fake.then(Answer::json(200, "{\"id\": 7}"));
+    let records = kafka.first_records(&config.topic("public.t"), 1, wait::LONG).await;
+    let value = records[0].value.as_deref().expect("a value");
+    assert_eq!(integration_tests::decode::unframe(value).0, 7);
+    walferry.wait_ready().await;
+    let said = walferry.log().matches("waiting for schemas or topic").count();
+    assert_eq!(said, 1, "one line for one wait:\n{}", walferry.log());
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_refuses_stops_with_its_reason() {
+    let (database, kafka, registry) = database("refusals").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").await;
+    for (answer, texts) in [
+        (Answer::incompatible("reader misses field x"), ["reader misses field x", "compatibility"]),
+        (Answer::json(401, "{}"), ["refuses the credentials", "[registry]"]),
+        (
+            Answer::json(422, "{\"error_code\": 42201, \"message\": \"no such type\"}"),
+            ["no such type", "walferry schema"],
+        ),
+    ] {
+        let fake = FakeRegistry::start(answer).await;
+        let config = Config::new("refusals", &database, kafka, registry)
+            .registry_url(&fake.url())
+            .table("public.t");
+        let walferry = Walferry::run(&config).await;
+        database.execute("INSERT INTO t VALUES ((random() * 1e9)::int)").await;
+        stops(&walferry, &texts).await;
+    }
+}
+
+/// A real registry that finds the new schema incompatible: the difference in plain words.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incompatible_change_stops_and_says_what_differs() {
+    let (database, kafka, registry) = database("incompatible").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, a bigint)").await;
+    let config = Config::new("incompatible", &database, kafka, registry).table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1, 1)").await;
+    database
+        .execute(
+            "ALTER TABLE t ALTER a TYPE boolean USING true;
+             INSERT INTO t VALUES (2, true)",
+        )
+        .await;
+    let topic = config.topic("public.t");
+    let subject = format!("{topic}-value");
+    stops(&walferry, &[&subject, "long", "boolean", "\"NONE\""]).await;
+    registry.set_compatibility(&subject, "NONE").await;
+    let walferry = Walferry::run(&config.twin()).await;
+    let records = kafka.first_records(&topic, 2, wait::LONG).await;
+    let event = Decoder::new(registry).event(&records[1]).await;
+    assert_eq!(event.value.expect("a value")["after"], json!({ "id": 2, "a": true }));
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+/// Values, passwords and payloads stay out of the log, whatever its level.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_shows_a_value_or_a_secret() {
+    let (database, kafka, registry) = database("private").await;
+    let role = unique("private");
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN SUPERUSER REPLICATION PASSWORD 'hush-postgres';
+             CREATE TABLE t (id int PRIMARY KEY, body text);
+             CREATE TABLE outbox (id uuid, aggregatetype text, aggregateid text, type text, payload jsonb)"
+        ))
+        .await;
+    let config = Config::new("private", &database, kafka, registry)
+        .postgres_url(&database.url_as(&role, "sslmode=require"))
+        .postgres("password = \"hush-postgres\"")
+        .listener(kafka, Listener::SaslSsl)
+        .registry("username = \"registry\"")
+        .registry("password = \"hush-registry\"")
+        .table("public.t")
+        .outbox("public.outbox")
+        .argument("--log-level")
+        .argument("trace");
+    let walferry = Walferry::run(&config).await;
+    let aggregate = unique("private");
+    database
+        .execute(&format!(
+            "INSERT INTO t VALUES (1, 'hush-row'); UPDATE t SET body = 'hush-new'; DELETE FROM t;
+             INSERT INTO outbox VALUES (gen_random_uuid(), '{aggregate}', '1', 'made', '{{\"a\": \"hush-payload\"}}');
+             ALTER TABLE t ALTER body TYPE int USING 1; INSERT INTO t VALUES (2, 77)"
+        ))
+        .await;
+    kafka.first_records(&format!("outbox.event.{aggregate}"), 1, wait::LONG).await;
+    kafka.first_records(&config.topic("public.t"), 4, wait::LONG).await;
+    walferry.kill();
+    let wrong = config.twin().postgres("password = \"hush-wrong\"");
+    let refused = Walferry::start(&wrong);
+    assert_eq!(refused.wait_exit(Duration::from_secs(30)).await, 2, "{}", refused.log());
+    for secret in ["hush", integration_tests::kafka::ADMIN.1] {
+        for log in [walferry.log(), refused.log()] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None);
+        }
+    }
+}
