@@ -215,10 +215,7 @@ impl TimeUnit {
 }
 
 fn fraction_digits(typmod: i32) -> u8 {
-    match u8::try_from(typmod) {
-        Ok(digits @ 0..=5) => digits,
-        _ => 6,
-    }
+    u8::try_from(typmod).map_or(6, |digits| digits.min(6))
 }
 
 fn bits(typmod: i32) -> ColumnType {

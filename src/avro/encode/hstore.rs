@@ -123,7 +123,7 @@ mod tests {
         fn any_map_survives(pairs: Vec<(String, Option<String>)>) {
             let quote = |s: &str| format!("\"{}\"", s.replace('\\', "\\\\").replace('"', "\\\""));
             let text: Vec<String> = pairs.iter().map(|(key, value)| {
-                format!("{}=>{}", quote(key), value.as_deref().map_or("NULL".to_owned(), quote))
+                format!("{}=>{}", quote(key), value.as_deref().map_or_else(|| "NULL".to_owned(), quote))
             }).collect();
             let mut out = Vec::new();
             encode(text.join(", ").as_bytes(), &mut out).unwrap();

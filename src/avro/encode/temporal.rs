@@ -212,7 +212,6 @@ impl IsoText {
         let mut power = 10u64.pow(count);
         for _ in 0..count {
             power /= 10;
-            #[expect(clippy::cast_possible_truncation, reason = "one digit")]
             self.push(b'0' + (value / power % 10) as u8);
         }
     }
