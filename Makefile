@@ -7,6 +7,7 @@ SERVICES := integration-tests/services
 VERSIONS := 14 15 16 17 18
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
+BENCH := $(CARGO) bench --workspace $(foreach name,drain latency start idle instructions,--bench $(name))
 
 comma := ,
 empty :=
@@ -73,5 +74,7 @@ demo: prerequisites ## Shows walferry at work on a small shop database.
 	$(call beside_fetch,$(CARGO) build --release --workspace --bins)
 	$(CARGO) run --release -p integration-tests --bin demo
 
-bench: build ## Measures drain, latency and encoding against pg_recvlogical.
-	$(CARGO) bench --workspace
+# One set of packages in both: with another one cargo would build half of them twice.
+bench: prerequisites ## Measures against pg_recvlogical: target/bench/report.md. Takes some minutes.
+	$(call beside_fetch,$(CARGO) build --release --workspace --bin walferry && $(BENCH) --no-run)
+	$(BENCH) --no-fail-fast

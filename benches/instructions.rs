@@ -7,6 +7,7 @@
 use integration_tests::bench::{Backlog, Section, Servers, Shape, Table, TopicEnd, setting};
 use integration_tests::{Config, Database, Walferry};
 use serde_json::json;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,14 +37,14 @@ async fn main() {
     let long = backlog.copy_slot().await;
 
     println!("running under callgrind: {BASE} rows, then {}", BASE + rows);
-    let (fewer, _) = count(&servers, &database, &backlog, short, BASE).await;
-    let (more, profile) = count(&servers, &database, &backlog, &long, BASE + rows).await;
+    let (fewer, short) = count(&servers, &database, &backlog, short, BASE).await;
+    let (more, long) = count(&servers, &database, &backlog, &long, BASE + rows).await;
     let each = (more - fewer) as f64 / rows as f64;
     let table = Table::new(["run", "rows", "instructions"])
         .row(["short".to_owned(), BASE.to_string(), fewer.to_string()])
         .row(["long".to_owned(), (BASE + rows).to_string(), more.to_string()])
         .row(["a row".to_owned(), "1".to_owned(), format!("{each:.0}")]);
-    let functions = functions(&profile, rows + BASE);
+    let functions = difference(&functions(&short), &functions(&long), rows);
     let section = Section {
         name: "instructions",
         title: "Instructions",
@@ -96,24 +97,46 @@ async fn count(
     (totals.expect("callgrind's totals"), file)
 }
 
-/// The functions with the most instructions of their own, per row of the whole run; empty without
-/// `callgrind_annotate`.
-fn functions(profile: &Path, rows: u64) -> Vec<(String, f64)> {
-    let output = Command::new("callgrind_annotate").arg(profile).output();
-    let text = output.map(|output| output.stdout).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    // "12,345 ( 6.78%)  file:function [object]"
-    let function = |line: &str| {
-        let (count, rest) = line.trim_start().split_once(' ')?;
-        let count: u64 = count.replace(',', "").parse().ok()?;
-        let (_, place) = rest.split_once(')')?;
-        let place = place.trim();
-        if place.starts_with("PROGRAM TOTALS") {
-            return None;
-        }
-        let place = place.rsplit_once(" [").map_or(place, |(place, _)| place);
-        let (_, name) = place.split_once(':').unwrap_or(("", place));
-        Some((name.to_owned(), count as f64 / rows as f64))
+/// Functions by what they cost a row more, the most first.
+fn difference(
+    short: &HashMap<String, u64>,
+    long: &HashMap<String, u64>,
+    rows: u64,
+) -> Vec<(String, f64)> {
+    let before = |name| short.get(name).copied().unwrap_or_default();
+    let cost = |(name, count): (&String, &u64)| {
+        (name.clone(), (*count as f64 - before(name) as f64) / rows as f64)
     };
-    text.lines().filter_map(function).take(FUNCTIONS).collect()
+    let mut functions: Vec<(String, f64)> = long.iter().map(cost).collect();
+    functions.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    functions.truncate(FUNCTIONS);
+    functions
+}
+
+/// Instructions of each function itself; empty without `callgrind_annotate`.
+fn functions(profile: &Path) -> HashMap<String, u64> {
+    let arguments = ["--auto=no", "--threshold=100"];
+    let output = Command::new("callgrind_annotate").args(arguments).arg(profile).output();
+    let text = output.map(|output| output.stdout).unwrap_or_default();
+    let mut functions = HashMap::new();
+    for line in String::from_utf8_lossy(&text).lines() {
+        if let Some((name, count)) = function(line) {
+            *functions.entry(name).or_default() += count;
+        }
+    }
+    functions
+}
+
+/// Takes `12,345 ( 6.78%)  file:function [object]` apart.
+fn function(line: &str) -> Option<(String, u64)> {
+    let (count, rest) = line.trim_start().split_once(' ')?;
+    let count: u64 = count.replace(',', "").parse().ok()?;
+    let place = rest.split_once(')')?.1.trim();
+    if place.starts_with("PROGRAM TOTALS") {
+        return None;
+    }
+    let object = place.ends_with(']').then(|| place.rsplit_once(" [")).flatten();
+    let place = object.map_or(place, |(place, _)| place);
+    let name = place.split_once(':').map_or(place, |(_, name)| name);
+    Some((name.to_owned(), count))
 }

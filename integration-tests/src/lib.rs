@@ -13,12 +13,14 @@ pub mod bench;
 pub mod decode;
 pub mod fake_registry;
 pub mod kafka;
+pub mod mirror;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
 pub mod services;
 pub mod wait;
 pub mod walferry;
+pub mod workload;
 
 pub use decode::Decoder;
 pub use fake_registry::FakeRegistry;
@@ -27,6 +29,7 @@ pub use postgres::{Database, Postgres};
 pub use proxy::Proxy;
 pub use registry::Registry;
 pub use walferry::{Config, Walferry};
+pub use workload::{Shop, Workload};
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -178,6 +178,21 @@ fn images_are_pinned_and_run_without_root() {
     assert!(dockerfile.contains("--locked"));
 }
 
+/// What is deployed is accepted as it stands, with the secrets that the files around it provide.
+#[test]
+fn deployed_configurations_are_accepted() {
+    for (name, toml) in
+        [("docker/walferry.toml", read("docker/walferry.toml")), ("ConfigMap", config_map_toml())]
+    {
+        let secret = |_: &Path| Ok(String::from("secret"));
+        let loaded = walferry::config::parse(&toml, name, &|_| Some("secret".into()), &secret);
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(loaded.warnings.is_empty(), "{name}: {:?}", loaded.warnings);
+        let misspelt = toml.replace("[[outbox]]", "[[outboxes]]");
+        walferry::config::parse(&misspelt, name, &|_| None, &secret).expect_err("a mistake");
+    }
+}
+
 /// Refuses what the API server would refuse, and what it would silently drop.
 fn validate(document: &Value) -> Result<(), String> {
     match (text(document, "/apiVersion"), text(document, "/kind")) {

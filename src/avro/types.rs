@@ -6,6 +6,7 @@
 //! every column arrives, in the worst case in Postgres's text form.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use crate::postgres::Oid;
 use crate::postgres::catalog::{TypeFacts, TypeKind, Types};
@@ -74,6 +75,48 @@ pub enum ColumnType {
     Vector {
         element: Box<ColumnType>,
     },
+}
+
+/// In Postgres's terms, for people: `numeric(10,2)`, `timestamptz[]`. What makes no difference to
+/// the encoding (the length of a `varchar`, the name of an enum) is not there.
+impl fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ColumnType::Decimal { precision, scale } => {
+                return write!(f, "numeric({precision},{scale})");
+            }
+            ColumnType::Bits { length } => return write!(f, "bit({length})"),
+            ColumnType::Array { element, .. } => return write!(f, "{element}[]"),
+            ColumnType::Vector { element } if **element == ColumnType::Int16 => "int2vector",
+            ColumnType::Vector { .. } => "oidvector",
+            ColumnType::Boolean => "boolean",
+            ColumnType::BitFlag => "bit(1)",
+            ColumnType::Int16 => "smallint",
+            ColumnType::Int32 => "integer",
+            ColumnType::Int64 => "bigint",
+            ColumnType::Oid => "oid",
+            ColumnType::Float32 => "real",
+            ColumnType::Float64 => "double precision",
+            ColumnType::VariableDecimal => "numeric",
+            ColumnType::Money => "money",
+            ColumnType::Text => "text",
+            ColumnType::Json => "json",
+            ColumnType::Xml => "xml",
+            ColumnType::Uuid => "uuid",
+            ColumnType::Ltree => "ltree",
+            ColumnType::TextSearchVector => "tsvector",
+            ColumnType::Enum { .. } => "enum",
+            ColumnType::Date => "date",
+            ColumnType::Time(_) => "time",
+            ColumnType::ZonedTime => "timetz",
+            ColumnType::Timestamp(_) => "timestamp",
+            ColumnType::ZonedTimestamp { .. } => "timestamptz",
+            ColumnType::Interval => "interval",
+            ColumnType::Bytes => "bytea",
+            ColumnType::Hstore => "hstore",
+            ColumnType::Point => "point",
+        })
+    }
 }
 
 /// What a temporal number counts: milliseconds up to precision 3, microseconds above.

@@ -219,7 +219,7 @@ pub struct SlotStatusArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct SlotDropArgs {
-    /// Do it; without, only say what would be lost
+    /// Do it; without, only say what would be lost (exit code 2)
     #[arg(long)]
     pub yes: bool,
 }
@@ -264,7 +264,7 @@ pub struct PositionSetArgs {
     /// As Postgres prints it, such as 16/B374D848
     #[arg(value_name = "LSN")]
     pub lsn: Lsn,
-    /// Do it; without, only say what would change
+    /// Do it; without, only say what would change (exit code 2)
     #[arg(long)]
     pub yes: bool,
 }

@@ -20,8 +20,8 @@ use crate::envelope::message;
 use crate::failure::{Class, Failure};
 use crate::kafka::topics::TopicSpec;
 use crate::kafka::{Admin, Outlook, TopicName, position_topic};
-use crate::postgres::preflight;
 use crate::postgres::whitelist::{self, Role, Whitelist};
+use crate::postgres::{catalog, preflight};
 use crate::registry::Registry;
 
 /// One thing that was found, and where.
@@ -207,6 +207,10 @@ async fn ask_postgres(settings: &Settings, seen: &mut Seen) -> Result<(), Failur
                 }
             }
         }
+    }
+    // Without the privilege there is no replication connection, which the preflight has said.
+    if !catalog::server_info(client).await?.may_replicate {
+        return Ok(());
     }
     let postgres = Postgres::look_through(control, settings).await?;
     seen.findings.push(Finding::new(

@@ -81,11 +81,11 @@ impl Observer {
         }
     }
 
-    fn all_down(&self) {
+    fn all_down(&self, summary: &str) {
         let before = self.connection.swap(Connection::Down as u8, Ordering::Relaxed);
         if self.announces && before != Connection::Down as u8 {
-            let reason = self.reason().unwrap_or_default();
-            tracing::warn!(%reason, "no Kafka broker can be reached");
+            let reason = lock(&self.reason).get_or_insert_with(|| summary.to_owned()).clone();
+            tracing::warn!(reason, "no Kafka broker can be reached");
         }
     }
 
@@ -126,7 +126,7 @@ impl ClientContext for Observer {
             return;
         };
         match code {
-            RDKafkaErrorCode::AllBrokersDown => self.all_down(),
+            RDKafkaErrorCode::AllBrokersDown => self.all_down(reason),
             RDKafkaErrorCode::BrokerTransportFailure
             | RDKafkaErrorCode::Resolve
             | RDKafkaErrorCode::Authentication
@@ -163,9 +163,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 const MAX_REMEMBERED: usize = 64;
 
-/// Facilities of librdkafka's log that repeat what the error callback says, or speak of properties
-/// that the other kind of client uses.
-const ROUTINE: &[&str] = &["FAIL", "ERROR", "CONFWARN", "REQTMOUT", "OFFSET"];
+/// Facilities of librdkafka's log that repeat what the error callback says, tell of steps that it
+/// repeats by itself, or speak of properties that the other kind of client uses.
+const ROUTINE: &[&str] =
+    &["FAIL", "ERROR", "CONFWARN", "REQTMOUT", "OFFSET", "METADATAUPDATE", "GETPID"];
 
 #[cfg(test)]
 mod tests {

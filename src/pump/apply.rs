@@ -3,6 +3,7 @@
 //! [`Applier::apply`] either handles a message whole, or says what it waits for and leaves
 //! everything as it was, so that the same message can be applied again.
 
+use super::prepare::ColumnName;
 use super::relations::{Relations, Target};
 use super::sink::Sink;
 use crate::avro::{RowError, RowErrorKind};
@@ -12,7 +13,7 @@ use crate::envelope::EventContext;
 use crate::envelope::message::MessagePlan;
 use crate::failure::Failure;
 use crate::kafka::Batch;
-use crate::outbox::{Destination, RouteError, Routed};
+use crate::outbox::{Destination, RouteError, RouteErrorKind, Routed};
 use crate::pgoutput::{LogicalMessage, Message, OldTuple, Origin, Tuple};
 use crate::postgres::{Lsn, Oid, PgTime, Xid};
 use crate::telemetry::{PumpMetrics, RecordKind, Skip, TableIndex};
@@ -241,6 +242,9 @@ impl Applier {
                     Ok(Routed::Missing(destination)) => {
                         return Ok(Applied::AwaitDestination(oid, destination));
                     }
+                    Err(RouteError { kind: RouteErrorKind::Row(error), .. }) => {
+                        (Err(error), counted)
+                    }
                     Err(error) => return Err(route_failure(&error, at.lsn)),
                 }
             }
@@ -356,13 +360,11 @@ fn row_error(
     metrics: &mut PumpMetrics,
 ) -> Result<Applied, Failure> {
     let known = relations.get(oid, metrics)?;
-    let column = known.column(&error).unwrap_or_else(|| format!("#{}", error.column));
-    let type_oid = known
-        .relation()
-        .columns
-        .iter()
-        .find(|known| known.name == column)
-        .map_or_else(|| "?".to_owned(), |known| known.type_oid.to_string());
+    let ColumnName { name: column, column_type } =
+        known.column(&error).unwrap_or_else(|| ColumnName {
+            name: format!("#{}", error.column),
+            column_type: "unknown".to_owned(),
+        });
     if error.kind == RowErrorKind::UnexpectedNull && relations.widen(oid, column.clone()) {
         return Ok(Applied::AwaitPlan(oid));
     }
@@ -370,7 +372,7 @@ fn row_error(
     Err(Failure::stop(
         "row",
         format!(
-            "a row of {table} at {at} cannot be encoded: column {column} (type {type_oid}) {}",
+            "a row of {table} at {at} cannot be encoded: column {column} (type {column_type}) {}",
             error.kind
         ),
     )

@@ -110,6 +110,9 @@ const IDLE: Duration = Duration::from_millis(500);
 /// While something is in flight, reports are looked at this often.
 const REPORT_INTERVAL: Duration = Duration::from_millis(2);
 
+/// Settling for longer than this is worth a reason of its own.
+const SETTLING_NOTICEABLE: Duration = Duration::from_secs(1);
+
 /// How long a server may take to answer the end of the stream before the socket is just closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -185,6 +188,7 @@ impl Pump {
             runtime: runtime.clone(),
             registry,
             topics: Arc::default(),
+            whitelist: std::sync::Mutex::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
         });
@@ -220,7 +224,7 @@ impl Pump {
         self.positions.confirmed = self.sink.confirmed();
         if let State::Streaming(streaming) = state {
             (self.positions.received, self.positions.produced) = streaming.positions();
-            self.not_ready = streaming.not_ready(now);
+            self.not_ready = streaming.not_ready(now).or_else(|| self.sink.not_ready());
         }
         let (positions, not_ready, sink) = (self.positions, &self.not_ready, &self.sink);
         self.metrics.publish(now, state.shown(), || Snapshot {
@@ -384,12 +388,24 @@ impl Pump {
             }
             None if self.sink.is_drained() => return self.settled(now),
             None => {
+                self.say_what_settling_waits_for(now - since);
                 wait(None, false, &self.stop.wake, REPORT_INTERVAL);
                 None
             }
         };
         self.metrics.spent(Activity::WaitingKafka, waited.elapsed());
         Ok(State::Settling { closing, since })
+    }
+
+    /// Whatever ended the stream, by now it is Kafka that holds the next connection up.
+    fn say_what_settling_waits_for(&mut self, waited: Duration) {
+        let is_stalled = self.not_ready.as_ref().is_some_and(|why| why.reason == Reason::Stalled);
+        if waited < SETTLING_NOTICEABLE || is_stalled {
+            return;
+        }
+        let (left, why) = (self.sink.ledger().in_flight(), self.sink.describe_stall());
+        let message = format!("{left} records in flight are not acknowledged: {why}");
+        self.not_ready = Some(NotReady::new(Reason::Kafka, message));
     }
 
     /// Nothing is in flight any more: the next connection may begin.

@@ -10,7 +10,7 @@ use super::backoff::Backoff;
 use super::task::Task;
 use super::topics::Topics;
 use super::wake::Wake;
-use crate::avro::TableShape;
+use crate::avro::{ColumnShape, TableShape};
 use crate::avro::shape::ShapeRules;
 use crate::config::Settings;
 use crate::config::settings::{Manage, TopicSettings};
@@ -43,8 +43,21 @@ pub(super) struct Wanted {
 pub(super) struct Planned {
     pub(super) plan: Plan,
     pub(super) listed: Option<Listed>,
-    /// Names of the shape's columns, for errors.
-    pub(super) columns: Vec<String>,
+    /// The shape's columns, for errors.
+    pub(super) columns: Vec<ColumnName>,
+}
+
+/// A column as an error names it.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnName {
+    pub(super) name: String,
+    pub(super) column_type: String,
+}
+
+impl From<ColumnShape> for ColumnName {
+    fn from(column: ColumnShape) -> ColumnName {
+        ColumnName { column_type: column.column_type.to_string(), name: column.name }
+    }
 }
 
 impl Planned {
@@ -175,7 +188,7 @@ impl Preparer {
             Role::Table { rule } => self.table(rule, whitelist.target(&listed), &shape).await?,
             Role::Outbox { rule } => self.outbox(rule, &shape)?,
         };
-        let columns = shape.columns.into_iter().map(|column| column.name).collect();
+        let columns = shape.columns.into_iter().map(ColumnName::from).collect();
         Ok(Planned { plan, listed: Some(listed), columns })
     }
 

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::prepare::{Admitted, Plan, Planned, Preparer, Wanted};
+use super::prepare::{Admitted, ColumnName, Plan, Planned, Preparer, Wanted};
 use super::task::Task;
 use crate::avro::RowError;
 use crate::envelope::debezium::TablePlan;
@@ -26,8 +26,8 @@ use crate::telemetry::{PumpMetrics, TableIndex};
 pub(super) struct Known {
     relation: Relation,
     listed: Option<Listed>,
-    /// Names of the shape's columns, for errors.
-    columns: Vec<String>,
+    /// The shape's columns, for errors.
+    columns: Vec<ColumnName>,
     /// Columns whose "not null" hint a row has contradicted.
     nullable: Vec<String>,
     pub(super) target: Target,
@@ -163,12 +163,8 @@ impl Relations {
 }
 
 impl Known {
-    pub(super) fn relation(&self) -> &Relation {
-        &self.relation
-    }
-
-    /// The name of the column that an error names by its index.
-    pub(super) fn column(&self, error: &RowError) -> Option<String> {
+    /// The column that an error names by its index.
+    pub(super) fn column(&self, error: &RowError) -> Option<ColumnName> {
         self.columns.get(error.column).cloned()
     }
 

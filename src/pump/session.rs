@@ -5,8 +5,7 @@
 //! slot, which is the lease; and since the server silently fast-forwards a start position, the
 //! slot is compared once more after that. Only then is anything produced.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -58,6 +57,8 @@ pub(super) struct Connector {
     pub(super) runtime: Handle,
     pub(super) registry: Arc<Registry>,
     pub(super) topics: Arc<Topics>,
+    /// As the last connection had it: a table renamed since stays listed.
+    pub(super) whitelist: Mutex<Option<Arc<Whitelist>>>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
 }
@@ -78,7 +79,10 @@ impl Connector {
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
         let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
-        let found = Found { position, ..found };
+        let mut found = Found { position, ..found };
+        if let Decision::Refuse(_) = self.decide(&found) {
+            self.look_again(&mut found, &admin).await?;
+        }
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
         let messages = self.messages(&admin, &found.info.database).await?;
@@ -101,7 +105,9 @@ impl Connector {
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
         let server = standing::server(&mut replication, &info, &self.settings).await?;
-        let whitelist = whitelist::resolve(&control.client, &self.settings, None).await?;
+        let before = self.whitelist.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = before.as_deref();
+        let whitelist = whitelist::resolve(&control.client, &self.settings, before).await?;
         whitelist.ensure()?;
         for pattern in &whitelist.unmatched {
             let pattern = format!("{}.{}", pattern.schema, pattern.table);
@@ -109,6 +115,17 @@ impl Connector {
         }
         let slot = slot::read(&control.client, &postgres.slot).await?;
         Ok(Found { control, replication, info, server, whitelist, position: None, slot })
+    }
+
+    /// Position, slot and server were read side by side, and another instance may have moved them
+    /// meanwhile. Read in this order they cannot contradict each other by that alone: whoever
+    /// confirms writes the position first, and what is delivered was flushed before.
+    async fn look_again(&self, found: &mut Found, admin: &Admin) -> Result<(), Failure> {
+        found.slot = slot::read(&found.control.client, &self.settings.postgres.slot).await?;
+        found.position = self.read_position(admin).await?;
+        found.server =
+            standing::server(&mut found.replication, &found.info, &self.settings).await?;
+        Ok(())
     }
 
     async fn publish(&self, found: &Found) -> Result<Publications, Failure> {
@@ -207,9 +224,11 @@ impl Connector {
             max_message_bytes: postgres.max_message_bytes,
         };
         let stream = replication.start_replication(&request).await.map_err(slot_failure)?;
-        self.compare_again(&control, done).await?;
+        let done = self.compare_again(&control).await?;
         let client = Arc::new(control.client);
         let whitelist = Arc::new(whitelist);
+        *self.whitelist.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&whitelist));
         let (news, received) = mpsc::channel();
         let watcher = Watcher {
             control: Arc::clone(&client),
@@ -245,24 +264,33 @@ impl Connector {
         }))
     }
 
-    /// The server starts a slot at its confirmed position if that is past the one asked for, and
-    /// does not say so.
-    async fn compare_again(&self, control: &Control, done: Lsn) -> Result<(), Failure> {
-        let name = &self.settings.postgres.slot;
-        match startup_slot(&slot::read(&control.client, name).await?) {
-            startup::Slot::Ready { confirmed } if confirmed <= done => Ok(()),
+    /// With the slot in hand nobody else moves anything, so the position read now is the last word:
+    /// an instance that has just left may have moved it since the first look. And the server
+    /// starts a slot at its confirmed position if that is past the one asked for, without saying
+    /// so: the two are compared once more.
+    async fn compare_again(&self, control: &Control) -> Result<Lsn, Failure> {
+        let slot = self.settings.postgres.slot.clone();
+        let state = slot::read(&control.client, &slot).await?;
+        let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
+        let Some(Position::At { done, .. }) = read_position(&admin, &self.settings).await? else {
+            return Err(Failure::retry("position", "the position record has gone"));
+        };
+        match startup_slot(&state) {
+            startup::Slot::Ready { confirmed } if confirmed <= done => Ok(done),
             startup::Slot::Ready { confirmed } => {
-                Err(refusal(&Gap::SlotAhead { slot: name.clone(), confirmed, done }))
+                Err(refusal(&Gap::SlotAhead { slot, confirmed, done }))
             }
-            startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot: name.clone(), done })),
-            startup::Slot::Unusable(reason) => {
-                Err(refusal(&Gap::SlotUnusable { slot: name.clone(), reason }))
-            }
+            startup::Slot::Missing => Err(refusal(&Gap::SlotMissing { slot, done })),
+            startup::Slot::Unusable(reason) => Err(refusal(&Gap::SlotUnusable { slot, reason })),
         }
     }
 
     fn context_headers(&self) -> Option<ContextHeaders> {
-        let run = format!("{:016x}", fastrand::u64(..));
+        // A UUID of version 4, as Debezium's.
+        let random = fastrand::u128(..) & !(0xF << 76 | 0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+        let digits = format!("{random:032x}");
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| digits.get(part).unwrap_or(""));
+        let run = parts.join("-");
         self.settings.format.context_headers.then(|| ContextHeaders::new(&self.settings.name, &run))
     }
 }

@@ -12,11 +12,11 @@ use crate::delivery::ledger::Settled;
 use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Ticket};
 use crate::failure::Failure;
 use crate::kafka::{
-    Batch, ErrorClass, ErrorCode, Outcome, Producer, Report, SendError, Token, TopicName,
-    position_topic,
+    Batch, Connection, ErrorClass, ErrorCode, Outcome, Producer, Report, SendError, Token,
+    TopicName, position_topic,
 };
 use crate::postgres::{Lsn, PgTime, Timeline};
-use crate::telemetry::PumpMetrics;
+use crate::telemetry::{NotReady, PumpMetrics, Reason};
 
 /// Whether a batch was taken whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,6 +274,15 @@ impl Sink {
     /// Whether anything was delivered on this connection.
     pub(super) fn has_progressed(&self) -> bool {
         self.progressed
+    }
+
+    /// No broker can be reached: known at once, long before a delivery fails.
+    pub(super) fn not_ready(&self) -> Option<NotReady> {
+        if self.producer.connected() != Connection::Down {
+            return None;
+        }
+        let reason = self.producer.disconnect_reason().unwrap_or_default();
+        Some(NotReady::new(Reason::Kafka, format!("no Kafka broker can be reached: {reason}")))
     }
 
     /// What Kafka says about itself while nothing is acknowledged.

@@ -31,12 +31,19 @@ const DEFAULT_HBA: &[&str] = &[
 pub struct Options {
     settings: Vec<String>,
     hba: Vec<String>,
+    own_system: bool,
 }
 
 impl Options {
     /// A line of `postgresql.conf`; later ones win.
     pub fn setting(mut self, line: &str) -> Self {
         self.settings.push(line.to_owned());
+        self
+    }
+
+    /// A system identifier of its own, which takes seconds: servers share that of the template.
+    pub fn own_system(mut self) -> Self {
+        self.own_system = true;
         self
     }
 
@@ -203,13 +210,40 @@ impl Postgres {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Keeps a copy of a stopped server's data, as a backup would.
+    pub fn back_up(&self) -> PathBuf {
+        let copy = self.directory.join("backup");
+        copy_directory(&self.data_directory(), &copy);
+        copy
+    }
+
+    /// Puts a copy in place of a stopped server's data.
+    pub fn restore(&self, copy: &Path) {
+        fs::remove_dir_all(self.data_directory()).expect("the data");
+        copy_directory(copy, &self.data_directory());
+        unprivileged().hand_over(&self.directory);
+    }
+
+    /// Starts a stopped server as a standby without a primary, and promotes it: a new timeline.
+    pub async fn start_promoted(&self) {
+        fs::write(self.data_directory().join("standby.signal"), "").expect("standby.signal");
+        unprivileged().hand_over(&self.directory);
+        self.start().await;
+        let promoted: bool = self.existing_database("postgres").value("SELECT pg_promote()").await;
+        assert!(promoted, "the server was not promoted:\n{}", self.log());
+    }
+
     fn running(&self) -> Arc<Process> {
         self.process.lock().expect("process").clone().expect("the server has been started")
     }
 
     fn lay_out(&self, options: &Options) {
         let data = self.data_directory();
-        copy_directory(&self.services.path(&format!("pg{}-template", self.version)), &data);
+        if options.own_system {
+            self.initialise(&data);
+        } else {
+            copy_directory(&self.services.path(&format!("pg{}-template", self.version)), &data);
+        }
         let certificates = self.certificates();
         for file in [
             certificates.key("server"),
@@ -238,6 +272,23 @@ impl Postgres {
         self.write_hba(&hba);
         unprivileged().hand_over(&self.directory);
         unprivileged().hand_over(&self.socket_directory);
+    }
+
+    fn initialise(&self, data: &Path) {
+        unprivileged().hand_over(&self.directory);
+        let initdb = self.services.path(&format!("pg{}/bin/initdb", self.version)).into_os_string();
+        let mut command = unprivileged().prefix.clone();
+        command.push(initdb);
+        let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"];
+        let made = std::process::Command::new(&command[0])
+            .args(&command[1..])
+            .args(options)
+            .args(["--no-sync", "--pgdata"])
+            .arg(data)
+            .output()
+            .expect("initdb");
+        let errors = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "initdb: {errors}");
     }
 
     fn write_hba(&self, lines: &[&str]) {
@@ -288,6 +339,7 @@ impl Drop for Postgres {
         }
         // Of a test that failed the log is wanted, never the data.
         let _ = fs::remove_dir_all(self.data_directory());
+        let _ = fs::remove_dir_all(self.directory.join("backup"));
         let _ = fs::remove_dir_all(&self.socket_directory);
     }
 }

@@ -51,6 +51,11 @@ impl Config {
         }
     }
 
+    /// With a name that others may use as well: for servers that nobody shares.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -75,10 +75,10 @@ async fn invalid_utf8_names_table_and_column_and_never_the_value() {
     let base = Config::new("ascii", &database, kafka, registry);
     let config = base.clone().table("public.letters").argument("--log-level").argument("debug");
     let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO letters VALUES (1, 'plain')").await;
     database
         .execute(
-            "INSERT INTO letters VALUES (1, 'plain');
-             INSERT INTO letters VALUES (2, convert_from('confidential \\377'::bytea, 'SQL_ASCII'))",
+            "INSERT INTO letters VALUES (2, convert_from('confidential \\377'::bytea, 'SQL_ASCII'))",
         )
         .await;
     stops(&walferry, &["public.letters", "body", "exclude_columns"]).await;
@@ -101,9 +101,8 @@ async fn a_row_above_the_limit_names_topic_and_setting() {
         .kafka("max_record_bytes = \"64KiB\"")
         .table("public.t");
     let walferry = Walferry::run(&config).await;
-    database
-        .execute("INSERT INTO t VALUES (1, 'small'); INSERT INTO t VALUES (2, repeat('x', 100000))")
-        .await;
+    database.execute("INSERT INTO t VALUES (1, 'small')").await;
+    database.execute("INSERT INTO t VALUES (2, repeat('x', 100000))").await;
     let topic = config.topic("public.t");
     stops(&walferry, &[&topic, "kafka.max_record_bytes"]).await;
     let raised = config.twin().kafka("max_record_bytes = \"256KiB\"");
@@ -192,9 +191,10 @@ async fn an_incompatible_change_stops_and_says_what_differs() {
     database.execute("CREATE TABLE t (id int PRIMARY KEY, a bigint)").await;
     let config = Config::new("incompatible", &database, kafka, registry).table("public.t");
     let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1, 1)").await;
     database
         .execute(
-            "INSERT INTO t VALUES (1, 1); ALTER TABLE t ALTER a TYPE boolean USING true;
+            "ALTER TABLE t ALTER a TYPE boolean USING true;
              INSERT INTO t VALUES (2, true)",
         )
         .await;

@@ -170,7 +170,7 @@ async fn a_stop_without_kafka_ends_in_time_and_a_second_signal_ends_it_at_once()
     let patient = config.twin().top("shutdown_timeout = \"10m\"");
     let walferry = Walferry::run(&patient).await;
     let load = Load::on(&database, TABLE);
-    load.more(50).await;
+    load.flows(&database, &config.slot()).await;
     kafka.pause();
     load.more(50).await;
     walferry.signal(Signal::TERM);
@@ -182,7 +182,7 @@ async fn a_stop_without_kafka_ends_in_time_and_a_second_signal_ends_it_at_once()
     kafka.resume();
     let hurried = config.twin().top("shutdown_timeout = \"2s\"");
     let walferry = Walferry::run(&hurried).await;
-    load.more(50).await;
+    load.flows(&database, &config.slot()).await;
     kafka.kill();
     load.more(50).await;
     walferry.signal(Signal::TERM);

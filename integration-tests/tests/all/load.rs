@@ -45,6 +45,14 @@ impl Load {
         .await;
     }
 
+    /// Waits until rows are inserted, delivered and confirmed: whatever comes next, it meets a
+    /// stream in full flow.
+    pub async fn flows(&self, database: &Database, slot: &str) {
+        self.more(50).await;
+        let lsn = database.current_lsn().await;
+        database.wait_confirmed(slot, lsn, wait::LONG).await;
+    }
+
     /// Ends it; what was begun is committed or not when this returns.
     pub async fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);

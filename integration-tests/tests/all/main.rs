@@ -1,7 +1,11 @@
 //! All integration tests in one binary: the servers that they share are started once.
 
+mod commands;
 mod connections;
 mod control;
+mod docs;
+mod envelope;
+mod golden;
 mod harness;
 mod hostile;
 mod kafka;
@@ -11,3 +15,4 @@ mod outages;
 mod registry;
 mod stream;
 mod types;
+mod workload;

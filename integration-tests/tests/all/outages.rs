@@ -46,7 +46,7 @@ async fn postgres_restarts_crashes_and_is_killed() {
     let walferry = Walferry::run(&config).await;
     let load = Load::on(&database, TABLE);
     for mode in [Some(Stop::Fast), Some(Stop::Immediate), None] {
-        load.more(50).await;
+        load.flows(&database, &config.slot()).await;
         let warned = warnings(&walferry.log()).len();
         match mode {
             Some(mode) => postgres.stop(mode).await,
@@ -78,9 +78,7 @@ async fn kafka_stops_and_starts() {
         .table("public.bulk");
     let walferry = Walferry::run(&config).await;
     let load = Load::on(&database, TABLE);
-    load.more(100).await;
-    let confirmed = database.current_lsn().await;
-    database.wait_confirmed(&config.slot(), confirmed, wait::LONG).await;
+    load.flows(&database, &config.slot()).await;
     let (before, warned) = (walferry.memory(), warnings(&walferry.log()).len());
 
     kafka.stop().await;
@@ -122,7 +120,7 @@ async fn a_broker_that_never_acknowledges_holds_neither_data_nor_postgres_back()
         .table(TABLE);
     let walferry = Walferry::run(&config).await;
     let load = Load::on(&database, TABLE);
-    load.more(50).await;
+    load.flows(&database, &config.slot()).await;
 
     kafka.pause();
     let paused_at = database.current_lsn().await;
@@ -131,7 +129,7 @@ async fn a_broker_that_never_acknowledges_holds_neither_data_nor_postgres_back()
     assert!(confirmed <= paused_at, "{confirmed:X} is past {paused_at:X}");
     postgres.begin_stop(Stop::Fast).wait_exit(Duration::from_secs(2 + 10)).await;
     postgres.start().await;
-    walferry.wait_unready_because("stalled").await;
+    walferry.wait_unready_because("records in flight").await;
     load.more(100).await;
     let confirmed = database.confirmed_lsn(&config.slot()).await.expect("a slot");
     assert!(confirmed <= paused_at, "{confirmed:X} is past {paused_at:X}");
@@ -141,7 +139,7 @@ async fn a_broker_that_never_acknowledges_holds_neither_data_nor_postgres_back()
     // The same from a network that swallows everything, without a shutdown.
     load.more(50).await;
     kafka.proxy().cut();
-    load.more(50).await;
+    load.flows(&database, &config.slot()).await;
     kafka.proxy().black_hole();
     walferry.wait_unready_because("stalled").await;
     database.wait_slot_active(&config.slot(), false, wait::LONG).await;
@@ -168,7 +166,7 @@ async fn the_network_to_postgres_breaks_in_three_ways() {
         .table(TABLE);
     let walferry = Walferry::run(&config).await;
     let load = Load::on(&database, TABLE);
-    load.more(50).await;
+    load.flows(&database, &config.slot()).await;
 
     let accepted = proxy.accepted();
     proxy.cut();
@@ -209,9 +207,7 @@ async fn the_registry_is_away_when_a_table_has_its_first_row() {
         .table("public.later");
     let walferry = Walferry::run(&config).await;
     let load = Load::on(&database, TABLE);
-    load.more(50).await;
-    let lsn = database.current_lsn().await;
-    database.wait_confirmed(&config.slot(), lsn, wait::LONG).await;
+    load.flows(&database, &config.slot()).await;
 
     proxy.refuse();
     let before = database.current_lsn().await;

@@ -1,6 +1,6 @@
 //! Judgements on the listed tables: keys, columns, topics, privileges.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::rights::Rights;
 use super::{Finding, Severity};
@@ -34,8 +34,7 @@ impl<'a> Tables<'a> {
         let mut listed: Vec<_> =
             self.whitelist.entries.values().filter(|listed| listed.root.is_none()).collect();
         listed.sort_by_key(|listed| (&listed.schema, &listed.name));
-        let mut findings = self.topics(&listed);
-        findings.extend(self.privileges(&listed, user));
+        let mut findings = self.privileges(&listed, user);
         for listed in listed {
             let Some(facts) = self.facts.get(&listed.oid) else { continue };
             match listed.role {
@@ -52,29 +51,6 @@ impl<'a> Tables<'a> {
             }
         }
         findings
-    }
-
-    fn topics(&self, listed: &[&Listed]) -> Vec<Finding> {
-        let mut topics: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for listed in listed {
-            let Role::Table { rule } = listed.role else { continue };
-            // Its rows leave as rows of its partitions.
-            let is_root = listed.kind == RelationKind::Partitioned;
-            if is_root && !self.settings.postgres.publish_via_partition_root {
-                continue;
-            }
-            if let Some(rule) = self.settings.tables.get(rule) {
-                let topic = self.settings.topic_for(rule, &listed.schema, &listed.name);
-                topics.entry(topic).or_default().push(dotted(&listed.schema, &listed.name));
-            }
-        }
-        let shared = topics.into_iter().filter(|(_, tables)| tables.len() > 1);
-        shared
-            .map(|(topic, tables)| {
-                Finding::error(format!("{} map to one topic, {topic}", tables.join(" and ")))
-                    .remedy("give each a [[table]] of its own with a `topic`")
-            })
-            .collect()
     }
 
     /// What reading the tables needs. The stream needs none of it.

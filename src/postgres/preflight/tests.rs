@@ -288,28 +288,6 @@ fn a_key_under_identity_full_or_without_deletes_needs_no_more() {
 }
 
 #[test]
-fn tables_that_map_to_one_topic_are_found() {
-    let mut settings = settings();
-    settings.tables.push(table("public.*"));
-    let candidate = |oid, name: &str| Candidate {
-        oid: Oid(oid),
-        schema: "public".into(),
-        name: name.into(),
-        kind: Kind::Table,
-        ancestors: Vec::new(),
-    };
-    let there = [candidate(1, "a b"), candidate(2, "a$b"), candidate(3, "ab")];
-    let whitelist = Whitelist::build(&settings, &there, None);
-    let tables = tables::Tables::new(&settings, &whitelist, Vec::new(), HashMap::new());
-    let findings = tables.judge("walferry");
-    assert_eq!(
-        errors(&findings),
-        ["public.a b and public.a$b map to one topic, shop.public.a_b"],
-        "{findings:?}"
-    );
-}
-
-#[test]
 fn publications_are_judged_by_who_manages_them() {
     let mut settings = settings();
     let plan = Plan {

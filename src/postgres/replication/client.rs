@@ -26,6 +26,10 @@ pub struct Client {
     received: ReceiveBuffer,
     endpoint: Endpoint,
     server_major: u32,
+    /// The database is in SQL_ASCII: its text may be anything. Asked for UTF-8, the server would end
+    /// the stream at the first value that is not; taken as it is, the value's table and column can
+    /// be named.
+    unchecked_text: bool,
 }
 
 impl Client {
@@ -46,6 +50,12 @@ impl Client {
         let (since, command) = TRANSACTION_TIMEOUT_OFF;
         if client.server_major >= since {
             let set = tokio::time::timeout(timeout, client.command("SET", command)).await;
+            let late = |_| connect::Error::Timeout { endpoint: endpoint.clone(), after: timeout };
+            set.map_err(late)??;
+        }
+        if client.unchecked_text {
+            let raw = "SET client_encoding = 'SQL_ASCII'";
+            let set = tokio::time::timeout(timeout, client.command("SET", raw)).await;
             let late = |_| connect::Error::Timeout { endpoint: endpoint.clone(), after: timeout };
             set.map_err(late)??;
         }
@@ -275,7 +285,9 @@ impl Login for ReplicationLogin<'_> {
         }
         connect::check_reported(endpoint, |name| reported.get(name))?;
         let server_major = reported.get("server_version").and_then(major_version).unwrap_or(0);
-        Ok(Client { channel, received, endpoint: endpoint.clone(), server_major })
+        let unchecked_text = reported.get("server_encoding") == Some("SQL_ASCII");
+        let endpoint = endpoint.clone();
+        Ok(Client { channel, received, endpoint, server_major, unchecked_text })
     }
 }
 

@@ -35,7 +35,7 @@ mod query;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use tokio_postgres::Client;
@@ -186,6 +186,7 @@ impl Whitelist {
         let kept: HashSet<Role> = whitelist.entries.values().map(|listed| listed.role).collect();
         whitelist.admit(candidates);
         whitelist.note(candidates);
+        whitelist.note_shared_topics(settings);
         let matched = |rule: &Rule| {
             kept.contains(&rule.role)
                 || (rule.exact && rule.is_system())
@@ -342,6 +343,26 @@ impl Whitelist {
         }
         problems.extend(candidates.iter().filter_map(|candidate| self.problem(candidate)));
         self.problems = problems;
+    }
+
+    /// A table swapped in under a listed name shares the topic of its predecessor, and is meant to.
+    fn note_shared_topics(&mut self, settings: &Settings) {
+        let mut topics: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for listed in self.entries.values() {
+            // Rows of a partition leave as its root's; those of a root as its partitions'.
+            let is_split = listed.kind == RelationKind::Partitioned && !self.via_root;
+            let Role::Table { rule } = listed.role else { continue };
+            if let Some(rule) = settings.tables.get(rule)
+                && listed.root.is_none()
+                && !is_split
+            {
+                let topic = settings.topic_for(rule, &listed.schema, &listed.name);
+                topics.entry(topic).or_default().insert(dotted(&listed.schema, &listed.name));
+            }
+        }
+        self.problems.extend(topics.into_iter().filter(|(_, tables)| tables.len() > 1).map(
+            |(topic, tables)| Problem::SharedTopic { topic, tables: tables.into_iter().collect() },
+        ));
     }
 
     fn problem(&self, candidate: &Candidate) -> Option<Problem> {

@@ -18,13 +18,15 @@ pub enum Problem {
     Unsent { table: String, kind: Kind },
     /// A partition with a rule of its own that cannot apply, since its rows leave as its root's.
     Shadowed { table: String, root: String },
+    /// Their schemas would be versions of one another, and their keys could collide.
+    SharedTopic { topic: String, tables: Vec<String> },
 }
 
 impl Problem {
     /// Whether the rule cannot be carried out at all.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Problem::NotReplicated { .. } | Problem::System { .. })
+        !matches!(self, Problem::Unsent { .. } | Problem::Shadowed { .. })
     }
 
     /// What to do about it.
@@ -43,6 +45,7 @@ impl Problem {
                 format!("ALTER TABLE {table} SET LOGGED; or make the pattern narrower")
             }
             Problem::Unsent { .. } => "make the pattern narrower, or detach the partition".into(),
+            Problem::SharedTopic { .. } => "give each a [[table]] of its own with a `topic`".into(),
             Problem::Shadowed { root, .. } => format!(
                 "remove its rule, or set publish_via_partition_root = false, or list the \
                  partitions in place of {root}"
@@ -66,6 +69,9 @@ impl fmt::Display for Problem {
             ),
             Problem::Unsent { table, kind } => {
                 write!(f, "{table} is listed but is {kind}: its changes are not sent")
+            }
+            Problem::SharedTopic { topic, tables } => {
+                write!(f, "{} map to one topic, {topic}", tables.join(" and "))
             }
             Problem::Shadowed { table, root } => {
                 write!(f, "the rule of {table} does not apply: its rows leave as rows of {root}")

@@ -357,3 +357,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn tables_that_map_to_one_topic_stop() {
+    let mut settings = settings();
+    settings.tables.push(table("public.*"));
+    let candidate = |oid, name: &str| Candidate {
+        oid: Oid(oid),
+        schema: "public".into(),
+        name: name.into(),
+        kind: Kind::Table,
+        ancestors: Vec::new(),
+    };
+    let there = [candidate(1, "a b"), candidate(2, "a$b"), candidate(3, "ab")];
+    let whitelist = Whitelist::build(&settings, &there, None);
+    let error = whitelist.ensure().unwrap_err().to_string();
+    assert_eq!(error, "public.a b and public.a$b map to one topic, shop.public.a_b");
+
+    // A table swapped in under a listed name is no such case.
+    let before = Whitelist::build(&settings, &there[2..], None);
+    let swapped =
+        Whitelist::build(&settings, &[candidate(4, "ab"), candidate(3, "old")], Some(&before));
+    assert_eq!(swapped.entries.len(), 2);
+    assert_eq!(swapped.problems, []);
+}

@@ -12,9 +12,9 @@ async fn a_value_without_an_image_stops_with_everything_but_the_value() {
         ("nan", "numeric(10,2)", "numeric(10,2)", "NaN"),
         ("required", "numeric(10,2) NOT NULL", "numeric(10,2)", "NaN"),
         ("variable", "numeric", "numeric", "-Infinity"),
-        ("instant", "timestamp", "timestamp without time zone", "294276-12-30 23:59:59"),
+        ("instant", "timestamp", "timestamp", "294276-12-30 23:59:59"),
         ("matrix", "int[]", "integer[]", "{{4711,4712},{4713,4714}}"),
-        ("decimals", "numeric(10,2)[]", "numeric[]", "{4711.25,NaN}"),
+        ("decimals", "numeric(10,2)[]", "numeric(10,2)[]", "{4711.25,NaN}"),
     ] {
         database
             .execute(&format!("CREATE TABLE {table} (id int PRIMARY KEY, odd_one {sql_type})"))
@@ -27,10 +27,10 @@ async fn a_value_without_an_image_stops_with_everything_but_the_value() {
         let exit = walferry.wait_exit(wait::LONG).await;
         let log = walferry.log();
         assert_eq!(exit, 2, "{table}: {log}");
-        let line = log.lines().rfind(|line| line.contains("odd_one"));
+        let line = log.lines().find(|line| line.contains("cannot be encoded"));
         let line = line.unwrap_or_else(|| panic!("{table}: no line with the column:\n{log}"));
         let table = format!("public.{table}");
-        for part in [&table, shown] {
+        for part in [&table, "odd_one", shown] {
             assert!(line.contains(part), "no {part} in: {line}");
         }
         let lsn = line.split(|c: char| !c.is_ascii_hexdigit() && c != '/').any(|word| {
