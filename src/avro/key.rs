@@ -8,7 +8,7 @@ use super::shape::TableShape;
 use crate::config::settings::FormatSettings;
 use crate::pgoutput::{Cell, Tuple};
 
-/// Encodes the record key of one [`TableShape`](super::TableShape).
+/// Encodes the record key of one [`TableShape`].
 #[derive(Debug)]
 pub struct KeyPlan {
     columns: Box<[KeyColumn]>,

@@ -146,7 +146,7 @@ fn with_branch(union: Union, value: &[u8]) -> Box<[u8]> {
     bytes.into_boxed_slice()
 }
 
-/// Encodes rows of one [`TableShape`](super::TableShape) as its `Value` record.
+/// Encodes rows of one [`TableShape`] as its `Value` record.
 #[derive(Debug)]
 pub struct RowPlan {
     columns: Box<[RowColumn]>,

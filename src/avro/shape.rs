@@ -244,3 +244,6 @@ fn natural_key(
         .or_else(|| facts.and_then(|facts| by_names(&facts.unique_key)))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -258,7 +258,7 @@ impl TimeUnit {
 }
 
 fn fraction_digits(typmod: i32) -> u8 {
-    u8::try_from(typmod).ok().filter(|digits| *digits < 6).unwrap_or(6)
+    u8::try_from(typmod).map_or(6, |digits| digits.min(6))
 }
 
 fn bits(typmod: i32) -> ColumnType {

@@ -4,7 +4,7 @@
 //! small pure module: the [`ledger`] turns acknowledgements into a durable LSN, [`confirm`] lets
 //! that LSN reach Postgres only after a [`position`] record holding it is durable itself, and
 //! [`startup`] compares position and slot on every connect. [`resume`] drops what the server sends
-//! again. What the pure modules are asked about is gathered by [`standing`].
+//! again. What the pure modules are asked about is gathered by `standing`.
 
 pub mod confirm;
 pub mod ledger;

@@ -160,7 +160,7 @@ pub async fn write(
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub async fn clear(name: &str, kafka: &KafkaSettings, timeout: Duration) -> Result<(), Failure> {
     put(name, kafka, None, timeout).await
 }
