@@ -11,8 +11,6 @@ mod schema;
 mod slot;
 pub mod tail;
 
-use std::process::ExitCode;
-
 use clap::Parser as _;
 
 use args::{Cli, Command, GlobalArgs};
@@ -33,13 +31,15 @@ pub enum Exit {
     Operator,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    /// The exit code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Operator => 2,
-        })
+        }
     }
 }
 
@@ -54,13 +54,12 @@ impl From<Class> for Exit {
 
 /// Parses the command line, runs the command, prints its failure. Wrong usage is exit code 2, by
 /// clap itself.
-pub fn main() -> ExitCode {
+pub fn main() -> Exit {
     let cli = Cli::parse();
-    let exit = dispatch(&cli).unwrap_or_else(|failure| {
+    dispatch(&cli).unwrap_or_else(|failure| {
         Output::stderr().failure(&failure);
         Exit::from(failure.class)
-    });
-    exit.into()
+    })
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Failure> {

@@ -361,5 +361,10 @@ fn server_failure(error: &ServerError) -> Failure {
              `walferry slot drop` and `walferry slot create`",
         );
     }
+    // The server meets a value that it cannot send: it would meet it again on every connect.
+    if error.code.in_class("22") {
+        return Failure::stop("postgres", failure.message)
+            .remedy("the server's log names the value's table; correct or exclude it");
+    }
     failure
 }
