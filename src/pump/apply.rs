@@ -218,6 +218,10 @@ impl Applier {
                 return Ok(Applied::NOTHING);
             }
             Target::Pending(_) => return Ok(Applied::AwaitPlan(oid)),
+            Target::Announced => {
+                tools.relations.need(oid);
+                return Ok(Applied::AwaitPlan(oid));
+            }
             Target::Table(plan, table) => {
                 let kind = change.kind();
                 let written = match change {

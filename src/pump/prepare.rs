@@ -183,7 +183,12 @@ impl Preparer {
                 None => return Ok(Planned::unlisted()),
             },
         };
-        let shape = self.shape(wanted, &listed).await?;
+        let mut shape = self.shape(wanted, &listed).await?;
+        if listed.root.is_some() {
+            // Its rows leave as the root's: under one name, in one subject.
+            let root = whitelist.target(&listed);
+            (shape.schema, shape.name) = (root.schema.clone(), root.name.clone());
+        }
         let plan = match listed.role {
             Role::Table { rule } => self.table(rule, whitelist.target(&listed), &shape).await?,
             Role::Outbox { rule } => self.outbox(rule, &shape)?,

@@ -38,6 +38,8 @@ pub(super) struct Known {
 pub(super) enum Target {
     /// Not on the whitelist: nothing.
     Unlisted,
+    /// A partition whose rows should leave as its root's: its plan is made if one comes after all.
+    Announced,
     /// Its plan is being made.
     Pending(Task<Planned>),
     Table(Box<TablePlan>, TableIndex),
@@ -78,7 +80,9 @@ impl Relations {
             if known.is_unlisted() {
                 // It may have become a partition of a listed table.
                 known.look_up(&self.whitelist, &self.preparer);
-            } else if known.refresh.is_none() && !matches!(known.target, Target::Pending(_)) {
+            } else if known.refresh.is_none()
+                && !matches!(known.target, Target::Pending(_) | Target::Announced)
+            {
                 known.refresh = Some(self.preparer.start(known.wanted(&self.whitelist, true)));
             }
             return Ok(());
@@ -92,7 +96,13 @@ impl Relations {
             refresh: None,
         };
         known.listed = known.find(&self.whitelist);
-        known.target = Target::Pending(self.preparer.start(known.wanted(&self.whitelist, fresh)));
+        // The server announces a partition beside its root and then sends rows of the root alone:
+        // a plan made for the partition would only leave a schema version behind.
+        known.target = if known.listed.as_ref().is_some_and(|listed| listed.root.is_some()) {
+            Target::Announced
+        } else {
+            Target::Pending(self.preparer.start(known.wanted(&self.whitelist, fresh)))
+        };
         self.known.insert(oid, known);
         Ok(())
     }
@@ -111,6 +121,14 @@ impl Relations {
         })?;
         known.settle(metrics)?;
         Ok(known)
+    }
+
+    /// A row of an announced partition has come: begins to make its plan.
+    pub(super) fn need(&mut self, oid: Oid) {
+        if let Some(known) = self.known.get_mut(&oid) {
+            let wanted = known.wanted(&self.whitelist, true);
+            known.target = Target::Pending(self.preparer.start(wanted));
+        }
     }
 
     /// Whether the relation's plan is still being made.
