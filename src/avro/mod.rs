@@ -7,7 +7,9 @@
 mod defaults;
 mod encode;
 #[cfg(test)]
-pub(crate) mod golden;
+pub(crate) mod fixture;
+#[cfg(test)]
+mod golden;
 mod java;
 mod json;
 mod key;
