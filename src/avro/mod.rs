@@ -21,6 +21,7 @@ pub mod types;
 mod unsent;
 mod value;
 
+pub(crate) use encode::primitive;
 pub use key::KeyPlan;
 pub use plan::{ColumnPlan, RowError, RowErrorKind, RowPlan};
 pub use shape::{ColumnShape, ShapeError, ShapeRules, TableShape};

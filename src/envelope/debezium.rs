@@ -31,7 +31,7 @@ use super::context::ContextHeaders;
 use super::names::namespace;
 use super::record::{infallible, whole_or_nothing};
 use super::source::{self, EventContext, SourceBlock, TRANSACTION_SCHEMA, write_now};
-use super::wire::{write_branch, write_bytes};
+use crate::avro::primitive::{write_branch, write_bytes};
 use crate::avro::schema;
 use crate::avro::{ColumnShape, KeyPlan, RowError, RowErrorKind, RowPlan, TableShape};
 use crate::config::settings::{BeforeDelete, FormatSettings, Operation};
