@@ -115,7 +115,7 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// Values of refused parameters that ask for what happens anyway.
-const HARMLESS: &[(&str, &str)] = &[
+pub(super) const HARMLESS: &[(&str, &str)] = &[
     ("gssencmode", "disable"),
     ("gssencmode", "prefer"),
     ("load_balance_hosts", "disable"),
