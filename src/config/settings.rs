@@ -178,6 +178,8 @@ pub struct FormatSettings {
     /// The text in place of an unchanged TOAST value.
     pub unavailable_value: String,
     pub before_delete: BeforeDelete,
+    /// Schemas state the columns' defaults.
+    pub column_defaults: bool,
     /// Debezium's `__debezium.context.*` headers on each record.
     pub context_headers: bool,
 }

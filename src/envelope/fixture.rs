@@ -25,6 +25,7 @@ pub(crate) fn format() -> FormatSettings {
         tombstones: true,
         unavailable_value: "__debezium_unavailable_value".to_owned(),
         before_delete: BeforeDelete::Key,
+        column_defaults: true,
         context_headers: false,
     }
 }

@@ -185,7 +185,8 @@ const RESERVED: &[(&[&str], &str)] = &[
     ),
     (
         &["message.timeout.ms", "delivery.timeout.ms"],
-        "it is derived from wal_sender_timeout, so that a paused instance cannot send old values",
+        "it is twice the server's wal_sender_timeout, and at least a minute, so that a paused \
+         instance cannot send old values",
     ),
     (
         &["partitioner", "partitioner_cb"],

@@ -79,6 +79,7 @@ pub(crate) fn format() -> FormatSettings {
         tombstones: true,
         unavailable_value: "__debezium_unavailable_value".to_owned(),
         before_delete: BeforeDelete::Key,
+        column_defaults: true,
         context_headers: false,
     }
 }
@@ -133,7 +134,7 @@ impl GoldenTable {
             primary_key: self.primary_key.clone(),
             unique_key: self.unique_key.clone(),
         };
-        let rules = ShapeRules { exclude_columns: self.dropped(), key_columns: None };
+        let rules = ShapeRules { exclude_columns: self.dropped(), ..ShapeRules::default() };
         TableShape::resolve(&relation, Some(&facts), types, &rules).unwrap()
     }
 

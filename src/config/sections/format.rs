@@ -19,6 +19,7 @@ pub(in crate::config) fn format(table: &Table<'_>) -> FormatSettings {
             .text("unavailable_value")
             .map_or_else(|| "__debezium_unavailable_value".to_owned(), |text| text.value),
         before_delete: table.choice("before_delete", BeforeDelete::Key, BEFORE_DELETE),
+        column_defaults: table.boolean("column_defaults", true),
         context_headers: table.boolean("context_headers", false),
     };
     table.finish();
