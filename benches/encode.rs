@@ -170,6 +170,7 @@ fn format() -> FormatSettings {
         tombstones: true,
         unavailable_value: "__debezium_unavailable_value".to_owned(),
         before_delete: BeforeDelete::Key,
+        column_defaults: true,
         context_headers: false,
     }
 }
