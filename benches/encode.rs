@@ -14,7 +14,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use walferry::avro::{RowPlan, ShapeRules, TableShape, schema};
-use walferry::config::settings::{BeforeDelete, FormatSettings, NameAdjustment};
+use walferry::config::settings::FormatSettings;
 use walferry::pgoutput::{Cell, Relation, RelationColumn, ReplicaIdentity, TupleBuilder};
 use walferry::postgres::Oid;
 use walferry::postgres::catalog::Types;
@@ -37,7 +37,7 @@ const COLUMNS: [(&str, u32, i32); 10] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let format = format();
+    let format = FormatSettings::default();
     let shape = TableShape::resolve(&relation(), None, &Types::default(), &ShapeRules::default())?;
     let schema = Schema::parse_str(&schema::value_record(&shape, &format, "shop.public.orders"))?;
     let plan = RowPlan::compile(&shape, &format);
@@ -139,11 +139,7 @@ fn row(index: usize) -> TupleBuilder {
         format!("a0eebc99-9c0b-4ef8-bb6d-{index:012x}"),
         format!("{}.25", index % 500),
     ];
-    let mut row = TupleBuilder::default();
-    for cell in &cells {
-        row.push(Cell::Text(cell.as_bytes()));
-    }
-    row
+    cells.iter().map(|cell| Cell::Text(cell.as_bytes())).collect()
 }
 
 fn relation() -> Relation {
@@ -159,18 +155,5 @@ fn relation() -> Relation {
         name: "orders".to_owned(),
         identity: ReplicaIdentity::Default,
         columns: COLUMNS.iter().map(column).collect(),
-    }
-}
-
-fn format() -> FormatSettings {
-    FormatSettings {
-        name_adjustment: NameAdjustment::None,
-        truncate: false,
-        skip: Vec::new(),
-        tombstones: true,
-        unavailable_value: "__debezium_unavailable_value".to_owned(),
-        before_delete: BeforeDelete::Key,
-        column_defaults: true,
-        context_headers: false,
     }
 }

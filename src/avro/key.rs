@@ -123,20 +123,16 @@ impl KeyPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::avro::golden::format;
+    use crate::avro::fixture::{self, format, row};
     use crate::avro::shape::ColumnShape;
     use crate::avro::types::ColumnType;
-    use crate::pgoutput::{ReplicaIdentity, TupleBuilder};
+    use crate::pgoutput::{Cell, ReplicaIdentity};
 
     fn shape(types: &[ColumnType], key: &[usize]) -> TableShape {
         let column = |(cell, column_type): (usize, &ColumnType)| ColumnShape {
-            name: format!("c{cell}"),
-            cell,
-            column_type: column_type.clone(),
             nullable: cell == 2,
-            default: None,
-            auto_increment: false,
             identity: key.contains(&cell),
+            ..fixture::column(&format!("c{cell}"), cell, column_type.clone())
         };
         TableShape {
             schema: "s".to_owned(),
@@ -146,14 +142,6 @@ mod tests {
             key: key.to_vec(),
             cells: types.len(),
         }
-    }
-
-    fn row(cells: &[Cell<'_>]) -> TupleBuilder {
-        let mut row = TupleBuilder::default();
-        for &cell in cells {
-            row.push(cell);
-        }
-        row
     }
 
     const TYPES: [ColumnType; 3] = [ColumnType::Int32, ColumnType::Text, ColumnType::Float64];

@@ -7,7 +7,9 @@
 mod defaults;
 mod encode;
 #[cfg(test)]
-pub(crate) mod golden;
+pub(crate) mod fixture;
+#[cfg(test)]
+mod golden;
 mod java;
 mod json;
 mod key;
@@ -19,6 +21,7 @@ pub mod types;
 mod unsent;
 mod value;
 
+pub(crate) use encode::primitive;
 pub use key::KeyPlan;
 pub use plan::{ColumnPlan, RowError, RowErrorKind, RowPlan};
 pub use shape::{ColumnShape, ShapeError, ShapeRules, TableShape};

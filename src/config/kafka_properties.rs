@@ -10,9 +10,14 @@ use rdkafka::error::KafkaError;
 
 use super::problem::{Fault, nearest};
 
+/// Whether no value of a property is taken.
+pub(crate) fn is_refused(name: &str) -> bool {
+    refusal(name).is_some()
+}
+
 /// Whether a property may be set, and to this value.
 pub(super) fn check(name: &str, value: &str) -> Result<(), Fault> {
-    if let Some(refusal) = REFUSED.iter().find(|refusal| refusal.covers(name)) {
+    if let Some(refusal) = refusal(name) {
         let mut fault = Fault::new(format!("refused: {}", refusal.reason));
         fault.remedy = refusal.instead.map(|instead| format!("use {instead}"));
         return Err(fault);
@@ -29,6 +34,10 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Fault> {
         }
         Err(_) => Err(Fault::new("librdkafka does not take this value for it")),
     }
+}
+
+fn refusal(name: &str) -> Option<&'static Refusal> {
+    REFUSED.iter().find(|refusal| refusal.covers(name))
 }
 
 fn is_unknown(code: rdkafka::types::RDKafkaConfRes) -> bool {
@@ -63,6 +72,7 @@ const fn refuse(
 const DURABLE: &str = "what is confirmed to Postgres must be on all in-sync replicas";
 const ORDER: &str = "records of one key must stay in order";
 const MEMORY: &str = "memory is bounded by walferry's own settings";
+const LOGS: &str = "what librdkafka logs is part of walferry's own log";
 const CONSUMER: &str = "a property of consumers; walferry only produces";
 
 /// In the order of the reference.
@@ -102,6 +112,11 @@ pub(super) const REFUSED: &[Refusal] = &[
     refuse("dr_msg_cb", "each delivery report counts", None),
     refuse("enabled_events", "each delivery report counts", None),
     refuse("message.max.bytes", MEMORY, Some("`kafka.max_record_bytes`")),
+    refuse(
+        "max.message.bytes",
+        "a property of topics",
+        Some("`max.message.bytes` in `[topics.config]`"),
+    ),
     refuse("queue.buffering.max.messages", MEMORY, Some("`kafka.max_in_flight_records`")),
     refuse("queue.buffering.max.kbytes", MEMORY, Some("`kafka.max_in_flight_bytes`")),
     refuse("queue.buffering.max.ms", "an old name", Some("`linger.ms`")),
@@ -111,6 +126,11 @@ pub(super) const REFUSED: &[Refusal] = &[
         "topics are created with the settings that they need, before their first record",
         Some("`topics.create`"),
     ),
+    refuse("statistics.interval.ms", "walferry's own metrics are served", Some("`/metrics`")),
+    refuse("log.queue", LOGS, None),
+    refuse("log_cb", LOGS, None),
+    refuse("log_level", LOGS, Some("`--log-level librdkafka=…`")),
+    refuse("plugin.library.paths", "foreign code could break any guarantee", None),
     refuse("test.mock.*", "a simulated broker keeps nothing", None),
     refuse("group.*", CONSUMER, None),
     refuse("isolation.level", CONSUMER, None),
@@ -140,7 +160,6 @@ const COMMON: &[&str] = &[
     "connections.max.idle.ms",
     "debug",
     "linger.ms",
-    "log_level",
     "metadata.max.age.ms",
     "reconnect.backoff.max.ms",
     "reconnect.backoff.ms",
@@ -163,7 +182,6 @@ const COMMON: &[&str] = &[
     "ssl.key.password",
     "ssl.keystore.location",
     "ssl.keystore.password",
-    "statistics.interval.ms",
 ];
 
 #[cfg(test)]
@@ -200,6 +218,10 @@ mod tests {
             "enable.auto.commit",
             "auto.offset.reset",
             "test.mock.num.brokers",
+            "statistics.interval.ms",
+            "plugin.library.paths",
+            "log_level",
+            "max.message.bytes",
         ];
         for name in all {
             let message = check(name, "1").unwrap_err().message;
@@ -217,6 +239,20 @@ mod tests {
         assert_eq!(remedy("queue.buffering.max.ms").as_deref(), Some("use `linger.ms`"));
         assert_eq!(remedy("message.max.bytes").as_deref(), Some("use `kafka.max_record_bytes`"));
         assert_eq!(remedy("acks"), None);
+    }
+
+    #[test]
+    fn every_refused_property_exists_in_librdkafka() {
+        for refusal in REFUSED.iter().filter(|refusal| !refusal.pattern.ends_with('*')) {
+            // One name is a topic's, and what takes a callback cannot be set from text.
+            if refusal.pattern == "max.message.bytes" {
+                continue;
+            }
+            let set = ClientConfig::new().set(refusal.pattern, "~").create_native_config();
+            if let Err(KafkaError::ClientConfig(code, ..)) = set {
+                assert!(!is_unknown(code), "{}", refusal.pattern);
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 mod agreement;
 mod interpolate;
-mod kafka_properties;
+pub(crate) mod kafka_properties;
 mod keys;
 mod listing;
 mod postgres_url;

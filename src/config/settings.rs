@@ -184,6 +184,22 @@ pub struct FormatSettings {
     pub context_headers: bool,
 }
 
+/// What an empty `[format]` means: Debezium's own defaults.
+impl Default for FormatSettings {
+    fn default() -> FormatSettings {
+        FormatSettings {
+            name_adjustment: NameAdjustment::None,
+            truncate: false,
+            skip: Vec::new(),
+            tombstones: true,
+            unavailable_value: "__debezium_unavailable_value".to_owned(),
+            before_delete: BeforeDelete::Key,
+            column_defaults: true,
+            context_headers: false,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameAdjustment {
     None,

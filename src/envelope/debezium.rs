@@ -25,19 +25,23 @@
 //! Either all records of a change are written or none: an error takes the batch back to where it
 //! was. Nothing is allocated per row, but for an unchanged TOAST value in the key.
 
+mod identity;
+
 use std::sync::Arc;
+
+use identity::{NO_OLD_ROW, Roles, check_identity, outside_identity};
 
 use super::context::ContextHeaders;
 use super::names::namespace;
 use super::record::{infallible, whole_or_nothing};
 use super::source::{self, EventContext, SourceBlock, TRANSACTION_SCHEMA, write_now};
-use super::wire::{write_branch, write_bytes};
+use crate::avro::primitive::{write_branch, write_bytes};
 use crate::avro::schema;
-use crate::avro::{ColumnShape, KeyPlan, RowError, RowErrorKind, RowPlan, TableShape};
+use crate::avro::{KeyPlan, RowError, RowPlan, TableShape};
 use crate::config::settings::{BeforeDelete, FormatSettings, Operation};
 use crate::kafka::batch::RecordWriter;
 use crate::kafka::{Batch, TopicName};
-use crate::pgoutput::{Cell, OldTuple, ReplicaIdentity, Tuple, TupleBuilder};
+use crate::pgoutput::{OldTuple, Tuple, TupleBuilder};
 use crate::registry::SchemaId;
 
 /// Schema texts as they are registered.
@@ -120,8 +124,7 @@ pub struct TablePlan {
     value_prefix: [u8; 5],
     row: RowPlan,
     source: SourceBlock,
-    /// By cell; those past the end are [`Role::Other`].
-    roles: Box<[Role]>,
+    roles: Roles,
     tombstones: bool,
     truncate: bool,
     before_key: bool,
@@ -131,17 +134,6 @@ pub struct TablePlan {
     skip: Skip,
     names: HeaderNames,
     context_headers: Option<ContextHeaders>,
-}
-
-/// What a cell has to do with the key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Other,
-    /// An unchanged TOAST value in it is taken from the old tuple before anything is encoded: of
-    /// the old row only such columns were sent.
-    Identity,
-    /// The same, and without a value there is no record. With the column's index in the shape.
-    Key(usize),
 }
 
 #[derive(Debug)]
@@ -216,7 +208,7 @@ impl TablePlan {
             value_prefix: input.value_schema.prefix(),
             row: RowPlan::compile(shape, format),
             source: SourceBlock::new(input.name, input.database, &shape.schema, &shape.name),
-            roles: roles(shape),
+            roles: Roles::of(shape),
             tombstones: format.tombstones,
             truncate: format.truncate && !format.skip.contains(&Operation::Truncate),
             before_key: format.before_delete == BeforeDelete::Key,
@@ -275,7 +267,7 @@ impl TablePlan {
             return Ok(());
         }
         let sent = self.sent(old)?;
-        let completed = self.complete(sent.as_ref(), new)?;
+        let completed = self.roles.complete(sent.as_ref(), new)?;
         let new = completed.as_ref().map_or(*new, TupleBuilder::tuple);
         whole_or_nothing(batch, |batch| match (sent, &self.key) {
             (Some(sent), Some(key)) if !key.plan.same(&sent, &new) => {
@@ -463,50 +455,7 @@ impl TablePlan {
             OldTuple::Key(_) | OldTuple::None => Before::Null,
         }
     }
-
-    /// The new row with unchanged TOAST values of key and identity taken from the old one; `None`
-    /// if it has none of them, which is nearly always. (A key of more than 2 kB is rare enough to
-    /// be copied.)
-    fn complete(
-        &self,
-        old: Option<&Tuple<'_>>,
-        new: &Tuple<'_>,
-    ) -> Result<Option<TupleBuilder>, RowError> {
-        let unsent =
-            |(role, cell): &(&Role, Cell<'_>)| **role != Role::Other && *cell == Cell::Unchanged;
-        let mut unsent = self.roles.iter().zip(new.iter()).filter(unsent).peekable();
-        if unsent.peek().is_none() {
-            return Ok(None);
-        }
-        let Some(old) = old else {
-            // The marker for unchanged values in a key would merge all such rows into one.
-            return match unsent.find_map(|(role, _)| role.key()) {
-                Some(column) => Err(RowError { column, ..NO_OLD_ROW }),
-                None => Ok(None),
-            };
-        };
-        let roles = self.roles.iter().copied().chain(std::iter::repeat(Role::Other));
-        let mut completed = TupleBuilder::default();
-        // A shorter old tuple makes a shorter row, which the encoders refuse.
-        for ((new, old), role) in new.iter().zip(old.iter()).zip(roles) {
-            let unsent = role != Role::Other && new == Cell::Unchanged;
-            completed.push(if unsent { old } else { new });
-        }
-        Ok(Some(completed))
-    }
 }
-
-impl Role {
-    fn key(self) -> Option<usize> {
-        match self {
-            Role::Key(column) => Some(column),
-            Role::Identity | Role::Other => None,
-        }
-    }
-}
-
-/// A change without the old tuple that it needs: not what the relation message announced.
-const NO_OLD_ROW: RowError = RowError { column: 0, kind: RowErrorKind::CellCount };
 
 /// The old row where all of it was sent.
 fn whole_row(old: OldTuple<'_>) -> Option<Tuple<'_>> {
@@ -514,52 +463,6 @@ fn whole_row(old: OldTuple<'_>) -> Option<Tuple<'_>> {
         OldTuple::Full(tuple) => Some(tuple),
         OldTuple::Key(_) | OldTuple::None => None,
     }
-}
-
-/// Refuses a record key that the replica identity does not cover, where there is an identity. A
-/// table without one publishes inserts only: Postgres itself refuses its updates and deletes.
-fn check_identity(shape: &TableShape) -> Result<(), PlanError> {
-    match shape.identity {
-        ReplicaIdentity::Full | ReplicaIdentity::Nothing => return Ok(()),
-        ReplicaIdentity::Default | ReplicaIdentity::Index => {}
-    }
-    let none = !shape.columns.iter().any(|column| column.identity);
-    if shape.identity == ReplicaIdentity::Default && none {
-        return Ok(());
-    }
-    match outside_identity(shape) {
-        None => Ok(()),
-        Some((_, column)) => Err(PlanError::KeyOutsideIdentity {
-            table: qualified(shape),
-            column: column.name.clone(),
-        }),
-    }
-}
-
-/// The first column of the record key that an old tuple of the identity would lack.
-fn outside_identity(shape: &TableShape) -> Option<(usize, &ColumnShape)> {
-    let key = shape.key.iter().filter_map(|&index| Some((index, shape.columns.get(index)?)));
-    key.into_iter().find(|(_, column)| !column.identity)
-}
-
-/// The roles of cells. Under full the old row was sent whole, and its encoder sees to the identity.
-fn roles(shape: &TableShape) -> Box<[Role]> {
-    let by_identity = shape.identity != ReplicaIdentity::Full;
-    let mut roles = Vec::new();
-    for (index, column) in shape.columns.iter().enumerate() {
-        let role = match shape.key.contains(&index) {
-            true => Role::Key(index),
-            false if by_identity && column.identity => Role::Identity,
-            false => continue,
-        };
-        if roles.len() <= column.cell {
-            roles.resize(column.cell + 1, Role::Other);
-        }
-        if let Some(cell) = roles.get_mut(column.cell) {
-            *cell = role;
-        }
-    }
-    roles.into()
 }
 
 fn qualified(shape: &TableShape) -> String {

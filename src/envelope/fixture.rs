@@ -1,47 +1,21 @@
-//! What the tests of records share: settings, tables of strings, rows, and records decoded by
-//! apache-avro.
+//! What the tests of records share: a table of strings, the context of its events, and records
+//! decoded by apache-avro.
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use serde_json::{Value as Json, json};
 
 use super::{EventContext, Schemas};
+pub(crate) use crate::avro::fixture::{column, format, row, texts};
 use crate::avro::types::ColumnType;
 use crate::avro::{ColumnShape, TableShape};
-use crate::config::settings::{BeforeDelete, FormatSettings, NameAdjustment};
 use crate::kafka::{Batch, RecordView};
-use crate::pgoutput::{Cell, ReplicaIdentity, TupleBuilder};
+use crate::pgoutput::ReplicaIdentity;
 use crate::postgres::{Lsn, PgTime, Xid};
 use crate::registry::SchemaId;
 
 pub(crate) const KEY_ID: SchemaId = SchemaId(7);
 pub(crate) const VALUE_ID: SchemaId = SchemaId(0x0102_0304);
-
-pub(crate) fn format() -> FormatSettings {
-    FormatSettings {
-        name_adjustment: NameAdjustment::None,
-        truncate: false,
-        skip: Vec::new(),
-        tombstones: true,
-        unavailable_value: "__debezium_unavailable_value".to_owned(),
-        before_delete: BeforeDelete::Key,
-        column_defaults: true,
-        context_headers: false,
-    }
-}
-
-/// A nullable column.
-pub(crate) fn column(name: &str, cell: usize, column_type: ColumnType) -> ColumnShape {
-    ColumnShape {
-        name: name.to_owned(),
-        cell,
-        column_type,
-        nullable: true,
-        default: None,
-        auto_increment: false,
-        identity: false,
-    }
-}
 
 /// `public.t(id text primary key, name text, note text not null)`.
 pub(crate) fn table(identity: ReplicaIdentity) -> TableShape {
@@ -64,23 +38,6 @@ pub(crate) fn table(identity: ReplicaIdentity) -> TableShape {
         key: vec![0],
         cells: 3,
     }
-}
-
-pub(crate) fn row(cells: &[Cell<'_>]) -> TupleBuilder {
-    let mut row = TupleBuilder::default();
-    for &cell in cells {
-        row.push(cell);
-    }
-    row
-}
-
-/// A row of text cells; `None` is NULL.
-pub(crate) fn texts(cells: &[Option<&str>]) -> TupleBuilder {
-    let cells: Vec<Cell<'_>> = cells
-        .iter()
-        .map(|cell| cell.map_or(Cell::Null, |text| Cell::Text(text.as_bytes())))
-        .collect();
-    row(&cells)
 }
 
 pub(crate) fn context() -> EventContext<'static> {

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use super::debezium::Schemas;
 use super::record::infallible;
 use super::source::{self, EventContext, SourceBlock, TRANSACTION_SCHEMA, write_some_long};
-use super::wire::{write_branch, write_bytes};
+use crate::avro::primitive::{write_branch, write_bytes};
 use crate::kafka::{Batch, TopicName};
 use crate::pgoutput::LogicalMessage;
 use crate::registry::SchemaId;

@@ -14,7 +14,6 @@ pub mod message;
 pub mod names;
 mod record;
 pub mod source;
-mod wire;
 
 pub use context::ContextHeaders;
 pub use debezium::{PlanError, PlanInput, Schemas, TablePlan, schemas};

@@ -12,7 +12,7 @@
 //!        txId, lsn, xmin, origin, origin_lsn
 //! ```
 
-use super::wire::{write_branch, write_bytes, write_long};
+use crate::avro::primitive::{write_branch, write_bytes, write_long};
 pub use crate::pgoutput::Origin;
 use crate::postgres::{Lsn, PgTime, Xid};
 

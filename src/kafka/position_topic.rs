@@ -140,6 +140,21 @@ pub async fn read(
     })?
 }
 
+/// Appends the position record of the stream `name` to `batch`; without a value a tombstone.
+pub(crate) fn record(batch: &mut Batch, topic: &TopicName, name: &str, value: Option<&[u8]>) {
+    let mut record = batch.record(topic);
+    let copy = |bytes: &[u8], out: &mut Vec<u8>| {
+        out.extend_from_slice(bytes);
+        Ok::<(), Infallible>(())
+    };
+    let Ok(()) = record.key(|out| copy(name.as_bytes(), out));
+    if let Some(value) = value {
+        let Ok(()) = record.value(|out| copy(value, out));
+    }
+    record.partition(PARTITION);
+    record.finish();
+}
+
 /// Writes the position record and waits until the brokers have acknowledged it: for the rare
 /// moments without a stream. The stream writes it through its own producer.
 ///
@@ -189,13 +204,7 @@ fn write_blocking(
     let producer = Producer::new(name, kafka, timeout)?;
     let topic = TopicName::from(topic_name(name));
     let mut batch = Batch::default();
-    let mut record = batch.record(&topic);
-    let Ok(()) = record.key(|out| copy(out, name.as_bytes()));
-    if let Some(value) = value {
-        let Ok(()) = record.value(|out| copy(out, value));
-    }
-    record.partition(PARTITION);
-    record.finish();
+    record(&mut batch, &topic, name, value);
     let failed = |what: String| {
         Failure::retry("position", format!("the position was not written to {topic}: {what}"))
     };
@@ -214,11 +223,6 @@ fn write_blocking(
         }
         None => Err(failed("no report".to_owned())),
     }
-}
-
-fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Infallible> {
-    out.extend_from_slice(bytes);
-    Ok(())
 }
 
 fn spec(name: &str, topics: &TopicSettings) -> TopicSpec {

@@ -1,9 +1,8 @@
 //! What librdkafka is told: walferry's own properties, and the user's `[kafka.properties]` on top.
 //!
 //! Guarantees rest on some of librdkafka's properties (order on idempotence, bounded memory on the
-//! queue limits, Debezium-equal partitioning on the partitioner). [`reserved`] names them with the
-//! reason, so that the configuration can refuse them at once; as a second line of defence the
-//! functions here leave them out.
+//! queue limits, Debezium-equal partitioning on the partitioner). The configuration refuses those
+//! by name; as a second line of defence the functions here leave them out.
 
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use secrecy::ExposeSecret as _;
 
+use crate::config::kafka_properties;
 use crate::config::settings::KafkaSettings;
 use crate::failure::Failure;
 
@@ -23,18 +23,6 @@ pub enum Isolation {
     ReadUncommitted,
     /// Committed records only; the end of a partition is its last stable offset.
     ReadCommitted,
-}
-
-/// Why `[kafka.properties]` may not hold `property`, if so.
-///
-/// The text completes the sentence "`property` cannot be set: …".
-#[must_use]
-pub fn reserved(property: &str) -> Option<&'static str> {
-    RESERVED
-        .iter()
-        .find(|(names, _)| names.contains(&property))
-        .map(|(_, reason)| *reason)
-        .or_else(|| property.starts_with("test.mock.").then_some("it replaces the real brokers"))
 }
 
 /// Properties of the one producer.
@@ -136,7 +124,7 @@ fn defaults(name: &str, kafka: &KafkaSettings) -> ClientConfig {
 
 fn apply_user_properties(config: &mut ClientConfig, kafka: &KafkaSettings) {
     for (name, value) in &kafka.properties {
-        if reserved(name).is_none() {
+        if !kafka_properties::is_refused(name) {
             // Under two names the last one set would win, in no particular order.
             if let Some((_, other)) = ALIASES.iter().find(|(alias, _)| alias == name) {
                 config.remove(other);
@@ -155,79 +143,7 @@ const LINGER_MILLIS: &str = "2";
 const BATCH_BYTES: &str = "262144";
 
 /// Other names of properties that have defaults here.
-const ALIASES: &[(&str, &str)] =
-    &[("compression.codec", "compression.type"), ("queue.buffering.max.ms", "linger.ms")];
-
-const RESERVED: &[(&[&str], &str)] = &[
-    (
-        &["bootstrap.servers", "metadata.broker.list"],
-        "brokers are named by kafka.bootstrap_servers",
-    ),
-    (
-        &["client.id"],
-        "the client is named walferry-<name>, so that quotas and broker logs tell deployments apart",
-    ),
-    (
-        &["enable.idempotence", "enable.gapless.guarantee"],
-        "without idempotence a retry repeats or reorders records",
-    ),
-    (
-        &["acks", "request.required.acks"],
-        "a record counts as delivered only when all in-sync replicas have it",
-    ),
-    (
-        &["max.in.flight", "max.in.flight.requests.per.connection"],
-        "idempotence fixes it; more requests in flight would reorder records",
-    ),
-    (
-        &["retries", "message.send.max.retries"],
-        "idempotence needs endless retries; how long they last is derived from wal_sender_timeout",
-    ),
-    (
-        &["message.timeout.ms", "delivery.timeout.ms"],
-        "it is twice the server's wal_sender_timeout, and at least a minute, so that a paused \
-         instance cannot send old values",
-    ),
-    (
-        &["partitioner", "partitioner_cb"],
-        "records are partitioned as the Java client does it, so that topics stay co-partitioned",
-    ),
-    (&["queuing.strategy"], "records of a partition leave in the order of their commits"),
-    (
-        &["queue.buffering.max.messages", "queue.buffering.max.kbytes"],
-        "memory is bounded by kafka.max_in_flight_records and kafka.max_in_flight_bytes",
-    ),
-    (&["message.max.bytes"], "the largest record is kafka.max_record_bytes"),
-    (&["max.message.bytes"], "it is a property of topics: set it in [topics.config]"),
-    (
-        &["transactional.id", "transaction.timeout.ms"],
-        "transactions belong to kafka.delivery = \"exactly-once\"",
-    ),
-    (
-        &["allow.auto.create.topics"],
-        "topics are created with the settings of [topics], never by the broker in passing",
-    ),
-    (
-        &[
-            "group.id",
-            "group.instance.id",
-            "group.protocol",
-            "isolation.level",
-            "enable.auto.commit",
-            "enable.auto.offset.store",
-            "enable.partition.eof",
-            "auto.offset.reset",
-        ],
-        "walferry reads its own position with explicit offsets and belongs to no consumer group",
-    ),
-    (
-        &["delivery.report.only.error", "dr_cb", "dr_msg_cb"],
-        "every acknowledgement is needed to confirm to Postgres",
-    ),
-    (&["statistics.interval.ms"], "walferry's own metrics are served at /metrics"),
-    (&["log.queue", "log_level", "log_cb", "enabled_events"], "logs are walferry's own"),
-    (&["plugin.library.paths"], "it loads foreign code, which could change any of the guarantees"),
-];
+const ALIASES: &[(&str, &str)] = &[("compression.codec", "compression.type")];
 
 #[cfg(test)]
 mod tests {
@@ -249,6 +165,14 @@ mod tests {
         assert_eq!(config.get("client.id"), Some("walferry-shop"));
     }
 
+    /// A name taken by the configuration and dropped here would be a silent lie.
+    #[test]
+    fn what_the_configuration_takes_is_set() {
+        let kafka = settings("127.0.0.1:9", &[("client.id", "quota-7")]);
+        let config = producer("shop", &kafka, Duration::from_secs(60));
+        assert_eq!(config.get("client.id"), Some("quota-7"));
+    }
+
     #[test]
     fn the_other_name_of_a_property_replaces_the_default() {
         let kafka = settings("127.0.0.1:9", &[("compression.codec", "zstd")]);
@@ -256,21 +180,6 @@ mod tests {
         let native = config.create_native_config().unwrap();
         assert_eq!(config.get("compression.type"), None);
         assert_eq!(native.get("compression.type").unwrap(), "zstd");
-    }
-
-    #[test]
-    fn every_reserved_property_exists_in_librdkafka() {
-        for name in RESERVED.iter().flat_map(|(names, _)| *names) {
-            // Callbacks cannot be set from text, and one name is a topic's, not a client's.
-            if name.ends_with("_cb") || *name == "max.message.bytes" {
-                continue;
-            }
-            let mut config = ClientConfig::new();
-            config.set(*name, "~");
-            if let Err(KafkaError::ClientConfig(kind, ..)) = config.create_native_config() {
-                assert_ne!(kind, RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, "{name}");
-            }
-        }
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //! Partition counts decide where keys go. walferry never changes them; the pump reports it when
 //! somebody else does.
 
+mod outlook;
+mod remedy;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,10 @@ use super::batch::TopicName;
 use super::observer::Observer;
 use super::properties;
 use crate::config::settings::{KafkaSettings, TopicSettings};
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
+
+pub use outlook::Outlook;
+pub(super) use remedy::{acl_command, unreachable_failure};
 
 /// A topic as it should be created if it is missing. An existing topic is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,18 +63,6 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// Created by this call.
     pub created: bool,
-}
-
-/// A topic before anything is done about it.
-#[derive(Debug)]
-pub enum Outlook {
-    Exists {
-        partitions: i32,
-    },
-    /// Missing, and the cluster says that it would create it.
-    Creatable,
-    /// Missing or not to be used, for the reason given.
-    Refused(Failure),
 }
 
 /// Asks the cluster about its topics and creates them.
@@ -142,36 +135,6 @@ impl Admin {
             infos.push(TopicInfo { name: Arc::clone(&spec.name), partitions, created });
         }
         Ok(infos)
-    }
-
-    /// What [`ensure`](Self::ensure) would find, without creating anything; in the order of
-    /// `topics`.
-    ///
-    /// # Errors
-    ///
-    /// [`Retry`](crate::failure::Class::Retry): no broker answers in time.
-    pub async fn outlook(&self, topics: &[TopicSpec]) -> Result<Vec<Outlook>, Failure> {
-        let mut outlooks = Vec::with_capacity(topics.len());
-        for spec in topics {
-            let deadline = Instant::now() + self.timeout;
-            outlooks.push(match self.topic_state(&spec.name, deadline).await {
-                Ok(TopicState::Ready { partitions }) => Outlook::Exists { partitions },
-                Ok(TopicState::Electing) => Outlook::Refused(Failure::retry(
-                    "kafka",
-                    format!("topic {} has partitions without a leader", spec.name),
-                )),
-                Ok(TopicState::Missing) => {
-                    match self.create_missing(&[spec], deadline, Creation::Rehearsed).await {
-                        Ok(()) => Outlook::Creatable,
-                        Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
-                        Err(failure) => return Err(failure),
-                    }
-                }
-                Err(failure) if failure.class == Class::Stop => Outlook::Refused(failure),
-                Err(failure) => return Err(failure),
-            });
-        }
-        Ok(outlooks)
     }
 
     /// The number of partitions of a topic, `None` if it does not exist.
@@ -332,69 +295,6 @@ impl Admin {
     fn options(&self) -> AdminOptions {
         AdminOptions::new().request_timeout(Some(self.timeout))
     }
-
-    /// A failed call in words: most often no broker can be reached.
-    fn failure(&self, error: &KafkaError, doing: &str) -> Failure {
-        let reason = self.client.as_ref().and_then(|client| client.context().reason());
-        unreachable_failure(&self.bootstrap_servers, error, reason.as_deref(), doing)
-    }
-
-    fn unusable(&self, topic: &str, code: RDKafkaErrorCode) -> Failure {
-        match code {
-            RDKafkaErrorCode::TopicAuthorizationFailed => {
-                Failure::stop("kafka", format!("topic {topic} may not be described or written to"))
-                    .remedy(acl_command(
-                        &self.bootstrap_servers,
-                        topic,
-                        "Describe --operation Write",
-                    ))
-            }
-            RDKafkaErrorCode::InvalidTopic => {
-                Failure::stop("kafka", format!("the cluster takes no topic named {topic}")).remedy(
-                    "topics are named with a-z A-Z 0-9 . _ - and at most 249 characters: \
-                     set `topic` in its [[table]]",
-                )
-            }
-            _ => Failure::retry("kafka", format!("topic {topic} cannot be used now ({code:?})")),
-        }
-    }
-
-    fn refused(&self, topic: &str, code: RDKafkaErrorCode, specs: &[&TopicSpec]) -> Failure {
-        let message = format!("the cluster refuses to create topic {topic} ({code:?})");
-        match code {
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed => Failure::stop("kafka", message)
-                .remedy(acl_command(&self.bootstrap_servers, topic, "Create")),
-            RDKafkaErrorCode::InvalidReplicationFactor
-            | RDKafkaErrorCode::InvalidPartitions
-            | RDKafkaErrorCode::InvalidConfig
-            | RDKafkaErrorCode::InvalidRequest
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation => {
-                let command = specs
-                    .iter()
-                    .find(|spec| *spec.name == *topic)
-                    .map(|spec| create_command(&self.bootstrap_servers, spec))
-                    .unwrap_or_default();
-                Failure::stop("kafka", message).remedy(format!(
-                    "check partitions, replication_factor and config in [topics], or create it \
-                     yourself: {command}"
-                ))
-            }
-            _ => Failure::retry("kafka", message),
-        }
-    }
-
-    fn must_be_created(&self, specs: &[&TopicSpec]) -> Failure {
-        let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
-        let commands: Vec<String> =
-            specs.iter().map(|spec| create_command(&self.bootstrap_servers, spec)).collect();
-        Failure::stop(
-            "kafka",
-            format!("missing topics, and topics.create is false: {}", names.join(", ")),
-        )
-        .remedy(commands.join("\n"))
-    }
 }
 
 impl Drop for Admin {
@@ -413,53 +313,6 @@ impl std::fmt::Debug for Admin {
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// Words for a call that failed because, most likely, no broker answered.
-pub(super) fn unreachable_failure(
-    bootstrap_servers: &str,
-    error: &KafkaError,
-    reason: Option<&str>,
-    doing: &str,
-) -> Failure {
-    let code = error.rdkafka_error_code();
-    let mut message =
-        format!("no answer from kafka.bootstrap_servers ({bootstrap_servers}) while {doing}");
-    match (reason, code) {
-        (Some(reason), _) => _ = write!(message, ": {reason}"),
-        (None, Some(code)) => _ = write!(message, " ({code:?})"),
-        (None, None) => {}
-    }
-    Failure::retry("kafka", message).remedy(
-        "check that kafka.bootstrap_servers names listeners that can be reached from here, and \
-         that security.protocol and its credentials in [kafka.properties] are theirs",
-    )
-}
-
-/// The command that gives the client's user a right.
-pub(super) fn acl_command(bootstrap_servers: &str, topic: &str, operation: &str) -> String {
-    format!(
-        "kafka-acls --bootstrap-server {bootstrap_servers} --add --allow-principal User:… \
-         --operation {operation} --topic {topic}"
-    )
-}
-
-/// The command that creates a topic.
-pub(super) fn create_command(bootstrap_servers: &str, spec: &TopicSpec) -> String {
-    let mut command = format!(
-        "kafka-topics --bootstrap-server {bootstrap_servers} --create --topic {}",
-        spec.name
-    );
-    if let Some(partitions) = spec.partitions {
-        _ = write!(command, " --partitions {partitions}");
-    }
-    if let Some(factor) = spec.replication_factor {
-        _ = write!(command, " --replication-factor {factor}");
-    }
-    for (name, value) in &spec.config {
-        _ = write!(command, " --config {name}={value}");
-    }
-    command
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -542,15 +395,6 @@ mod tests {
 
     fn info(name: &str, partitions: i32) -> TopicInfo {
         TopicInfo { name: Arc::from(name), partitions, created: false }
-    }
-
-    #[test]
-    fn the_command_holds_all_that_was_asked_for() {
-        assert_eq!(
-            create_command("kafka:9092", &spec("shop.public.orders")),
-            "kafka-topics --bootstrap-server kafka:9092 --create --topic shop.public.orders \
-             --partitions 3 --config retention.ms=-1"
-        );
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 //! schema of an envelope is that of the row's own route, not of the first one seen; a schema name
 //! made of a route value is adjusted like any other.
 
+mod columns;
 mod error;
 mod header;
 mod instant;

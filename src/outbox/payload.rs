@@ -1,8 +1,8 @@
 //! The value of an event: a column's value with the column's schema, a record of several columns,
 //! or the bytes of a `bytea` as they are.
 
+use super::columns::{Column, Roles};
 use super::error::CompileError;
-use super::router::{Column, Roles};
 use crate::avro::plan::ColumnPlan;
 use crate::avro::{ColumnShape, RowError, RowErrorKind, TableShape, schema};
 use crate::config::settings::{FormatSettings, OutboxRule};

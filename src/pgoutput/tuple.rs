@@ -160,3 +160,13 @@ impl TupleBuilder {
         [&self.count.to_be_bytes()[..], &self.bytes].concat()
     }
 }
+
+impl<'a> FromIterator<Cell<'a>> for TupleBuilder {
+    fn from_iter<I: IntoIterator<Item = Cell<'a>>>(cells: I) -> TupleBuilder {
+        let mut tuple = TupleBuilder::default();
+        for cell in cells {
+            tuple.push(cell);
+        }
+        tuple
+    }
+}

@@ -4,7 +4,6 @@
 //! it is delivered or fails, its reports reach the ledger, and only then the next connection
 //! begins (with a new epoch), so that no repeat can overtake an older record.
 
-use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use crate::config::Settings;
@@ -252,11 +251,8 @@ impl Sink {
             partial: None,
         };
         self.position_batch.clear(1024);
-        let mut record = self.position_batch.record(&self.position_topic);
-        let Ok(()) = record.key(|out| copy(out, self.position_key.as_bytes()));
-        let Ok(()) = record.value(|out| copy(out, &position.to_bytes()));
-        record.partition(0);
-        record.finish();
+        let (topic, key) = (&self.position_topic, &self.position_key);
+        position_topic::record(&mut self.position_batch, topic, key, Some(&position.to_bytes()));
         let ticket = Ticket::Position { epoch: self.ledger.epoch() };
         let Some(record) = self.position_batch.peek() else { return Ok(()) };
         match self.producer.send(record, Token(ticket.to_bits())) {
@@ -342,11 +338,6 @@ impl Sink {
     pub(super) fn stalled_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.progress)
     }
-}
-
-fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Infallible> {
-    out.extend_from_slice(bytes);
-    Ok(())
 }
 
 /// The wall clock, in microseconds since the Unix epoch.

@@ -14,7 +14,7 @@ mod hstore;
 mod integer;
 pub(super) mod interval;
 pub(super) mod point;
-pub(super) mod primitive;
+pub(crate) mod primitive;
 pub(super) mod temporal;
 mod text;
 

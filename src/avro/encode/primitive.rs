@@ -42,9 +42,45 @@ pub(crate) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Writes the branch of a union; those needed are below 64, a byte each.
+#[inline]
+pub(crate) fn write_branch(index: u8, out: &mut Vec<u8>) {
+    debug_assert!(index < 64, "a branch index of more than one byte");
+    out.push(index << 1);
+}
+
 #[cfg(test)]
 mod tests {
+    use apache_avro::Schema;
+    use apache_avro::types::Value;
+    use apache_avro::writer::datum::GenericDatumWriter;
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn oracle(schema: &Schema, value: Value) -> Vec<u8> {
+        GenericDatumWriter::builder(schema).build().unwrap().write_value_to_vec(value).unwrap()
+    }
+
+    fn long(value: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_long(value, &mut out);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn longs_are_avro_longs(value: i64) {
+            prop_assert_eq!(long(value), oracle(&Schema::Long, Value::Long(value)));
+        }
+
+        #[test]
+        fn bytes_are_avro_bytes(value: Vec<u8>) {
+            let mut out = Vec::new();
+            write_bytes(&value, &mut out);
+            prop_assert_eq!(out, oracle(&Schema::Bytes, Value::Bytes(value)));
+        }
+    }
 
     #[test]
     fn numbers_are_zigzag() {
@@ -57,9 +93,7 @@ mod tests {
             (64, &[0x80, 1]),
             (i64::MIN, &[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
         ] {
-            let mut out = Vec::new();
-            write_long(value, &mut out);
-            assert_eq!(out, bytes, "{value}");
+            assert_eq!(long(value), bytes, "{value}");
         }
     }
 }

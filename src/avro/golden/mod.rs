@@ -7,9 +7,9 @@
 
 use serde::Deserialize;
 
+use super::fixture::{format, texts};
 use super::{KeyPlan, RowPlan, ShapeRules, TableShape, schema};
-use crate::config::settings::{BeforeDelete, FormatSettings, NameAdjustment};
-use crate::pgoutput::{Cell, Relation, RelationColumn, ReplicaIdentity, TupleBuilder};
+use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity, TupleBuilder};
 use crate::postgres::Oid;
 use crate::postgres::catalog::{
     ColumnFacts, IdentityKind, RelationKind, TableFacts, TypeFacts, TypeKind, Types,
@@ -69,19 +69,6 @@ struct GoldenRow {
 struct GoldenDelete {
     id: i64,
     before: String,
-}
-
-pub(crate) fn format() -> FormatSettings {
-    FormatSettings {
-        name_adjustment: NameAdjustment::None,
-        truncate: false,
-        skip: Vec::new(),
-        tombstones: true,
-        unavailable_value: "__debezium_unavailable_value".to_owned(),
-        before_delete: BeforeDelete::Key,
-        column_defaults: true,
-        context_headers: false,
-    }
 }
 
 fn golden() -> Golden {
@@ -165,12 +152,8 @@ fn types(golden: &Golden) -> Types {
     Types(golden.types.iter().map(|facts| (Oid(facts.oid), facts.facts())).collect())
 }
 
-fn tuple(cells: &[Option<String>]) -> TupleBuilder {
-    let mut tuple = TupleBuilder::default();
-    for cell in cells {
-        tuple.push(cell.as_ref().map_or(Cell::Null, |text| Cell::Text(text.as_bytes())));
-    }
-    tuple
+fn strings(cells: &[Option<String>]) -> TupleBuilder {
+    texts(&cells.iter().map(Option::as_deref).collect::<Vec<_>>())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -230,8 +213,8 @@ fn rows_are_debeziums() {
         let plan = RowPlan::compile(&table.shape(&types), &format());
         for row in &table.rows {
             let mut out = Vec::new();
-            let tuple = tuple(&row.cells);
-            plan.encode(&tuple.tuple(), None, &mut out)
+            let cells = strings(&row.cells);
+            plan.encode(&cells.tuple(), None, &mut out)
                 .unwrap_or_else(|e| panic!("{} {e:?} {:?}", table.table, row.cells.get(e.column)));
             assert_eq!(hex(&out), row.after, "{} {:?}", table.table, row.cells);
             rows += 1;
@@ -252,7 +235,7 @@ fn key_images_are_debeziums() {
         cells[0] = Some(delete.id.to_string());
         let mut out = Vec::new();
         let plan = RowPlan::compile(&shape, &format());
-        plan.encode_key_image(&tuple(&cells).tuple(), &mut out).unwrap();
+        plan.encode_key_image(&strings(&cells).tuple(), &mut out).unwrap();
         assert_eq!(hex(&out), delete.before, "{}", table.table);
         deletes += 1;
     }
@@ -278,9 +261,9 @@ fn key_headers_are_debeziums() {
         "4.000",
         "101",
     ];
-    let tuple = tuple(&cells.map(|text| Some(text.to_owned())));
+    let row = texts(&cells.map(Some));
     let mut out = Vec::new();
-    plan.write_json(&tuple.tuple(), &mut out).unwrap();
+    plan.write_json(&row.tuple(), &mut out).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         concat!(

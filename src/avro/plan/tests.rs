@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::avro::golden::format;
+use crate::avro::fixture::{self, format};
 use crate::avro::schema;
 use crate::avro::types::{ColumnType, TimeUnit};
 use crate::pgoutput::{ReplicaIdentity, TupleBuilder};
@@ -177,15 +177,8 @@ fn union(null: bool, null_branch: u32, value: &Value) -> Value {
 }
 
 fn column(index: usize, column_type: ColumnType, nullable: bool) -> ColumnShape {
-    ColumnShape {
-        name: format!("c{index}"),
-        cell: index,
-        column_type,
-        nullable,
-        default: None,
-        auto_increment: false,
-        identity: index == 0,
-    }
+    let any = fixture::column(&format!("c{index}"), index, column_type);
+    ColumnShape { nullable, identity: index == 0, ..any }
 }
 
 fn shape(columns: Vec<ColumnShape>) -> TableShape {
@@ -197,14 +190,6 @@ fn shape(columns: Vec<ColumnShape>) -> TableShape {
         key: vec![0],
         columns,
     }
-}
-
-fn tuple<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> TupleBuilder {
-    let mut tuple = TupleBuilder::default();
-    for cell in cells {
-        tuple.push(cell);
-    }
-    tuple
 }
 
 fn decode(schema: &Schema, mut bytes: &[u8]) -> Value {
@@ -225,7 +210,7 @@ proptest! {
         }).collect());
         let text = schema::value_record(&shape, &format(), "s.t");
         let schema = Schema::parse_str(&text).unwrap();
-        let row = tuple(columns.iter().map(|((_, text, _), nullable)| match nullable {
+        let row = TupleBuilder::from_iter(columns.iter().map(|((_, text, _), nullable)| match nullable {
             Some(true) => Cell::Null,
             _ => Cell::Text(text.as_bytes()),
         }));
@@ -250,7 +235,7 @@ proptest! {
         let shape = shape(vec![column(0, ColumnType::Int32, false), column(1, column_type, nullable)]);
         let schema = Schema::parse_str(&schema::value_record(&shape, &format(), "s.t")).unwrap();
         let plan = RowPlan::compile(&shape, &format());
-        let row = tuple([Cell::Text(b"7"), Cell::Text(&bytes)]);
+        let row = TupleBuilder::from_iter([Cell::Text(b"7"), Cell::Text(&bytes)]);
         let mut out = Vec::new();
         match plan.encode(&row.tuple(), None, &mut out) {
             Ok(()) => drop(decode(&schema, &out)),
@@ -277,7 +262,7 @@ proptest! {
         let shape = shape(vec![column(0, column_type, true)]);
         let schema = Schema::parse_str(&schema::value_record(&shape, &format(), "s.t")).unwrap();
         let mut out = Vec::new();
-        let row = tuple([Cell::Text(&bytes)]);
+        let row = TupleBuilder::from_iter([Cell::Text(&bytes)]);
         if RowPlan::compile(&shape, &format()).encode(&row.tuple(), None, &mut out).is_ok() {
             decode(&schema, &out);
         }
@@ -293,10 +278,10 @@ proptest! {
         let schema = Schema::parse_str(&schema::value_record(&shape, &format(), "s.t")).unwrap();
         let plan = RowPlan::compile(&shape, &format());
         let mut out = Vec::new();
-        plan.encode_key_image(&tuple(shape.columns.iter().map(|_| Cell::Null)).tuple(), &mut out).unwrap();
+        plan.encode_key_image(&TupleBuilder::from_iter(shape.columns.iter().map(|_| Cell::Null)).tuple(), &mut out).unwrap();
         decode(&schema, &out);
         out.clear();
-        let unchanged = tuple(shape.columns.iter().map(|_| Cell::Unchanged));
+        let unchanged = TupleBuilder::from_iter(shape.columns.iter().map(|_| Cell::Unchanged));
         match plan.encode(&unchanged.tuple(), None, &mut out) {
             Ok(()) => drop(decode(&schema, &out)),
             Err(error) => prop_assert_eq!(error.kind, RowErrorKind::UnexpectedNull),
@@ -321,7 +306,7 @@ fn null_stays_null_in_a_column_with_a_default() {
         (Cell::Text(b"7"), union(false, 1, &Value::Int(7))),
     ] {
         let mut out = Vec::new();
-        plan.encode(&tuple([cell]).tuple(), None, &mut out).unwrap();
+        plan.encode(&TupleBuilder::from_iter([cell]).tuple(), None, &mut out).unwrap();
         assert_eq!(decode(&schema, &out), Value::Record(vec![("c0".to_owned(), value)]));
     }
 }
@@ -336,7 +321,8 @@ fn errors_name_the_column_and_leave_nothing() {
     let plan = RowPlan::compile(&shape, &format());
     let bad = |cells: Vec<Cell<'_>>| {
         let mut out = b"kept".to_vec();
-        let error = plan.encode(&tuple(cells).tuple(), None, &mut out).unwrap_err();
+        let error =
+            plan.encode(&TupleBuilder::from_iter(cells).tuple(), None, &mut out).unwrap_err();
         assert_eq!(out, b"kept");
         (error.column, error.kind)
     };
@@ -354,8 +340,8 @@ fn errors_name_the_column_and_leave_nothing() {
 fn unchanged_values_come_from_the_old_row() {
     let shape = shape(vec![column(0, ColumnType::Int32, false), column(1, ColumnType::Text, true)]);
     let plan = RowPlan::compile(&shape, &format());
-    let new = tuple([Cell::Text(b"1"), Cell::Unchanged]);
-    let old = tuple([Cell::Text(b"1"), Cell::Text(b"old")]);
+    let new = TupleBuilder::from_iter([Cell::Text(b"1"), Cell::Unchanged]);
+    let old = TupleBuilder::from_iter([Cell::Text(b"1"), Cell::Text(b"old")]);
     let mut out = Vec::new();
     plan.encode(&new.tuple(), Some(&old.tuple()), &mut out).unwrap();
     assert_eq!(out, b"\x02\x02\x06old");
@@ -367,7 +353,7 @@ fn unchanged_values_come_from_the_old_row() {
 #[test]
 fn unchanged_values_without_a_marker_ask_for_a_wider_schema() {
     let mut shape = shape(vec![column(0, ColumnType::VariableDecimal, false)]);
-    let row = tuple([Cell::Unchanged]);
+    let row = TupleBuilder::from_iter([Cell::Unchanged]);
     let mut out = Vec::new();
     let error =
         RowPlan::compile(&shape, &format()).encode(&row.tuple(), None, &mut out).unwrap_err();
@@ -384,7 +370,7 @@ fn excluded_columns_are_skipped() {
     shape.cells = 5;
     let plan = RowPlan::compile(&shape, &format());
     let secret = Cell::Text(b"secret");
-    let row = tuple([secret, Cell::Text(b"1"), secret, Cell::Text(b"a"), secret]);
+    let row = TupleBuilder::from_iter([secret, Cell::Text(b"1"), secret, Cell::Text(b"a"), secret]);
     let mut out = Vec::new();
     plan.encode(&row.tuple(), None, &mut out).unwrap();
     assert_eq!(out, b"\x02\x02a");
@@ -399,7 +385,8 @@ fn a_key_image_holds_the_identity_and_stand_ins() {
         ColumnShape { default: Some("4".to_owned()), ..column(3, ColumnType::Int32, false) },
         ColumnShape { default: Some("4".to_owned()), ..column(4, ColumnType::Int32, true) },
     ]);
-    let row = tuple([Cell::Text(b"7"), Cell::Null, Cell::Null, Cell::Null, Cell::Null]);
+    let row =
+        TupleBuilder::from_iter([Cell::Text(b"7"), Cell::Null, Cell::Null, Cell::Null, Cell::Null]);
     let mut out = Vec::new();
     RowPlan::compile(&shape, &format()).encode_key_image(&row.tuple(), &mut out).unwrap();
     // NULL is the second branch of the last column.

@@ -3,20 +3,12 @@
 use apache_avro::Schema;
 
 use super::*;
-use crate::avro::golden::format;
+use crate::avro::fixture::{self, format};
 use crate::config::settings::NameAdjustment;
 use crate::pgoutput::ReplicaIdentity;
 
 fn column(name: &str, column_type: ColumnType, nullable: bool) -> ColumnShape {
-    ColumnShape {
-        name: name.to_owned(),
-        cell: 0,
-        column_type,
-        nullable,
-        default: None,
-        auto_increment: false,
-        identity: false,
-    }
+    ColumnShape { nullable, ..fixture::column(name, 0, column_type) }
 }
 
 fn shape(columns: Vec<ColumnShape>, key: Vec<usize>) -> TableShape {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
+use super::parameters::HARMLESS;
 use super::*;
 
 fn good(url: &str) -> Parsed {

@@ -9,18 +9,19 @@ use crate::config::settings::{
 };
 
 pub(in crate::config) fn format(table: &Table<'_>) -> FormatSettings {
-    let truncate = table.boolean("truncate", false);
+    let default = FormatSettings::default();
+    let truncate = table.boolean("truncate", default.truncate);
     let settings = FormatSettings {
-        name_adjustment: table.choice("name_adjustment", NameAdjustment::None, ADJUSTMENTS),
+        name_adjustment: table.choice("name_adjustment", default.name_adjustment, ADJUSTMENTS),
         truncate,
         skip: skip(table, truncate),
-        tombstones: table.boolean("tombstones", true),
+        tombstones: table.boolean("tombstones", default.tombstones),
         unavailable_value: table
             .text("unavailable_value")
-            .map_or_else(|| "__debezium_unavailable_value".to_owned(), |text| text.value),
-        before_delete: table.choice("before_delete", BeforeDelete::Key, BEFORE_DELETE),
-        column_defaults: table.boolean("column_defaults", true),
-        context_headers: table.boolean("context_headers", false),
+            .map_or(default.unavailable_value, |text| text.value),
+        before_delete: table.choice("before_delete", default.before_delete, BEFORE_DELETE),
+        column_defaults: table.boolean("column_defaults", default.column_defaults),
+        context_headers: table.boolean("context_headers", default.context_headers),
     };
     table.finish();
     settings

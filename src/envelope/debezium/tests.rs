@@ -5,11 +5,12 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::avro::types::ColumnType;
+use crate::avro::{ColumnShape, RowErrorKind};
 use crate::config::settings::NameAdjustment;
 use crate::envelope::fixture::{
     KEY_ID, VALUE_ID, column, context, format, records, row, table, texts,
 };
-use crate::pgoutput::Origin;
+use crate::pgoutput::{Cell, Origin, ReplicaIdentity};
 use crate::postgres::Lsn;
 
 struct Table {

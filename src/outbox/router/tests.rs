@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::avro::ColumnShape;
 use crate::avro::types::{ColumnType, TimeUnit};
 use crate::config::settings::{NameAdjustment, TablePattern, TopicSettings};
 use crate::envelope::fixture::{
