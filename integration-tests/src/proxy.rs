@@ -1,6 +1,7 @@
 //! A TCP proxy that breaks connections in the ways that networks do.
 
 use crate::background;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +33,8 @@ struct State {
     generation: u64,
     /// Connections older than this generation see an end of what the target sends.
     half_closed: u64,
+    /// Connections, by their number, that pass nothing any more, not even their end.
+    silenced: BTreeSet<usize>,
     ended: bool,
 }
 
@@ -60,6 +63,7 @@ impl Proxy {
             bytes_per_second: None,
             generation: 0,
             half_closed: 0,
+            silenced: BTreeSet::new(),
             ended: false,
         };
         let (state, watched) = watch::channel(state);
@@ -123,6 +127,12 @@ impl Proxy {
     /// Ends the target's half of the open connections, as if it had said goodbye but still listened.
     pub fn half_close(&self) {
         self.state.send_modify(|state| state.half_closed += 1);
+    }
+
+    /// Passes nothing of one connection any more, in either direction, not even its end; counted
+    /// from 1 in the order of their acceptance.
+    pub fn silence(&self, connection: usize) {
+        self.state.send_modify(|state| _ = state.silenced.insert(connection));
     }
 
     /// Connections accepted so far.
@@ -193,15 +203,20 @@ async fn accept(
             changed = state.changed() => if changed.is_err() { return },
             accepted = open.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                counters.accepted.fetch_add(1, Ordering::Relaxed);
-                let connection = connection(client, state.clone(), counters.clone());
+                let number = counters.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+                let connection = connection(number, client, state.clone(), counters.clone());
                 background().spawn(connection);
             }
         }
     }
 }
 
-async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: Arc<Counters>) {
+async fn connection(
+    number: usize,
+    client: TcpStream,
+    state: watch::Receiver<State>,
+    counters: Arc<Counters>,
+) {
     let _open = Open::new(&counters);
     let born = state.borrow().clone();
     let mut cut = state.clone();
@@ -219,9 +234,11 @@ async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: 
         server.set_nodelay(true).expect("a socket's nodelay");
         let (client_reads, client_writes) = client.into_split();
         let (server_reads, server_writes) = server.into_split();
-        let up = copy(client_reads, server_writes, state.clone(), &counters.to_target, None);
         let half = Some(born.half_closed);
-        let down = copy(server_reads, client_writes, state.clone(), &counters.from_target, half);
+        let up = Way { number, half: None, state: state.clone(), counter: &counters.to_target };
+        let down = Way { number, half, state: state.clone(), counter: &counters.from_target };
+        let up = up.copy(client_reads, server_writes);
+        let down = down.copy(server_reads, client_writes);
         tokio::join!(up, down);
     };
     tokio::select! {
@@ -230,52 +247,69 @@ async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: 
     }
 }
 
-/// Passes bytes on until the end of one side; `half` is the generation that has not seen a half close.
-async fn copy(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut state: watch::Receiver<State>,
-    counter: &AtomicU64,
+/// One direction of a connection.
+struct Way<'a> {
+    number: usize,
+    /// The generation that has not seen a half close.
     half: Option<u64>,
-) {
-    let mut buffer = vec![0; BUFFER];
-    let mut closing = state.clone();
-    let closed = async {
-        match half {
-            Some(generation) => drop(closing.wait_for(|now| now.half_closed > generation).await),
-            None => std::future::pending().await,
+    state: watch::Receiver<State>,
+    counter: &'a AtomicU64,
+}
+
+impl Way<'_> {
+    /// Passes bytes on until the end of one side.
+    async fn copy(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let Way { number, half, mut state, counter } = self;
+        let mut buffer = vec![0; BUFFER];
+        let mut closing = state.clone();
+        let mut ending = state.clone();
+        let closed = async {
+            match half {
+                Some(generation) => {
+                    drop(closing.wait_for(|now| now.half_closed > generation).await);
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let passing = async {
+            loop {
+                let limit = state.borrow().bytes_per_second.map_or(BUFFER, |rate| {
+                    usize::try_from(rate / 20).unwrap_or(BUFFER).clamp(1, BUFFER)
+                });
+                let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else { return };
+                if state.wait_for(|now| now.passes(number)).await.is_err() {
+                    return;
+                }
+                let pause = {
+                    let now = state.borrow();
+                    let paced = now.bytes_per_second.map(|rate| count as f64 / rate as f64);
+                    now.delay + Duration::from_secs_f64(paced.unwrap_or_default())
+                };
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                // Before the write: whoever has read the bytes finds them counted.
+                counter.fetch_add(count as u64, Ordering::Relaxed);
+                if to.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = passing => {}
         }
-    };
-    let passing = async {
-        loop {
-            let limit = state.borrow().bytes_per_second.map_or(BUFFER, |rate| {
-                usize::try_from(rate / 20).unwrap_or(BUFFER).clamp(1, BUFFER)
-            });
-            let Ok(count @ 1..) = from.read(&mut buffer[..limit]).await else { return };
-            if state.wait_for(|now| now.mode != Mode::BlackHole).await.is_err() {
-                return;
-            }
-            let pause = {
-                let now = state.borrow();
-                let paced = now.bytes_per_second.map(|rate| count as f64 / rate as f64);
-                now.delay + Duration::from_secs_f64(paced.unwrap_or_default())
-            };
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            // Before the write: whoever has read the bytes finds them counted.
-            counter.fetch_add(count as u64, Ordering::Relaxed);
-            if to.write_all(&buffer[..count]).await.is_err() {
-                return;
-            }
+        if ending.wait_for(|now| !now.silenced.contains(&number)).await.is_ok() {
+            // The peer may have gone already.
+            let _ = to.shutdown().await;
         }
-    };
-    tokio::select! {
-        () = closed => {}
-        () = passing => {}
     }
-    // The peer may have gone already.
-    let _ = to.shutdown().await;
+}
+
+impl State {
+    fn passes(&self, connection: usize) -> bool {
+        self.mode != Mode::BlackHole && !self.silenced.contains(&connection)
+    }
 }
 
 /// Counts a connection for as long as it lives.

@@ -44,6 +44,46 @@ async fn tables_that_would_share_a_topic_are_refused() {
     assert!(!kafka.topics().await.contains(&topic));
 }
 
+/// A role that may write nothing by default cannot make publications, and needs to do nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_role_stops_with_what_makes_an_exception() {
+    let (database, kafka, registry) = database("read_only").await;
+    let role = unique("reader");
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN SUPERUSER REPLICATION PASSWORD 'reader';
+             ALTER ROLE {role} SET default_transaction_read_only = on;
+             CREATE TABLE t (id int PRIMARY KEY)"
+        ))
+        .await;
+    let config = Config::new("read_only", &database, kafka, registry)
+        .postgres_url(&database.url_as(&role, ""))
+        .postgres("password = \"reader\"")
+        .table("public.t");
+    let exception = format!(
+        "ALTER ROLE \"{role}\" IN DATABASE \"{}\" SET default_transaction_read_only = off",
+        database.name()
+    );
+    stops(&Walferry::start(&config), &["default_transaction_read_only is on", &exception]).await;
+    database.execute(&exception).await;
+    let walferry = Walferry::run(&config).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+
+    // With the publications there nothing is written, and all works without the exception.
+    database.execute(&exception.replace("= off", "= on")).await;
+    database.execute(&format!("SELECT pg_drop_replication_slot('{}')", config.slot())).await;
+    let again = Config::new("read_only_again", &database, kafka, registry)
+        .postgres_url(&database.url_as(&role, ""))
+        .postgres("password = \"reader\"")
+        .postgres(&format!("publication = \"{}\"", config.publication()))
+        .postgres("publication_manage = \"never\"")
+        .table("public.t");
+    let walferry = Walferry::run(&again).await;
+    database.execute("INSERT INTO t VALUES (1)").await;
+    kafka.first_records(&again.topic("public.t"), 1, wait::LONG).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_name_that_avro_does_not_allow() {
     let (database, kafka, registry) = database("names").await;
@@ -182,6 +222,23 @@ async fn a_registry_that_refuses_stops_with_its_reason() {
         database.execute("INSERT INTO t VALUES ((random() * 1e9)::int)").await;
         stops(&walferry, &texts).await;
     }
+}
+
+/// Defaults that Avro allows and the registry's own rules do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_that_the_registry_refuses_is_named_and_can_be_left_out() {
+    let (database, kafka, registry) = database("defaults").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, meta jsonb NOT NULL DEFAULT '{}')").await;
+    let config = Config::new("defaults", &database, kafka, registry).table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1)").await;
+    stops(&walferry, &["the default of meta in public.t", "column_defaults = false"]).await;
+    let without = config.twin().toml_text("[format]\ncolumn_defaults = false");
+    let walferry = Walferry::run(&without).await;
+    let records = kafka.first_records(&config.topic("public.t"), 1, wait::LONG).await;
+    let event = Decoder::new(registry).event(&records[0]).await;
+    assert_eq!(event.value.expect("a value")["after"], json!({ "id": 1, "meta": "{}" }));
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
 
 /// A real registry that finds the new schema incompatible: the difference in plain words.
