@@ -2,8 +2,8 @@
 
 use crate::background;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,7 +18,7 @@ const BACKLOG: u32 = 1024;
 pub struct Proxy {
     port: u16,
     state: watch::Sender<State>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
 }
 
 /// What happens to the connections, now.
@@ -42,6 +42,32 @@ enum Mode {
     BlackHole,
 }
 
+/// Replaces a piece of what the target sends, if it is the one.
+type Damage = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>;
+
+/// What all connections share.
+#[derive(Default)]
+struct Shared {
+    counters: Counters,
+    damage: Mutex<Option<Damage>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.counters.fmt(f)
+    }
+}
+
+impl Shared {
+    /// The answer of the damage to this piece, which is then done.
+    fn damaged(&self, piece: &[u8]) -> Option<Vec<u8>> {
+        let mut damage = self.damage.lock().expect("damage");
+        let answer = damage.as_mut()?(piece)?;
+        *damage = None;
+        Some(answer)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     accepted: AtomicUsize,
@@ -63,15 +89,15 @@ impl Proxy {
             ended: false,
         };
         let (state, watched) = watch::channel(state);
-        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared::default());
         let port = crate::services::free_port();
         // Listening before anyone is told of the port.
         let listener = {
             let _runtime = background().enter();
             listen(port)
         };
-        background().spawn(accept(port, listener, watched, counters.clone()));
-        Self { port, state, counters }
+        background().spawn(accept(port, listener, watched, shared.clone()));
+        Self { port, state, shared }
     }
 
     pub fn port(&self) -> u16 {
@@ -125,19 +151,25 @@ impl Proxy {
         self.state.send_modify(|state| state.half_closed += 1);
     }
 
+    /// Offers each piece of what the target sends to `damage` until it answers. The answer goes out in
+    /// the place of that piece, and is the last of that connection.
+    pub fn damage_once(&self, damage: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
+        *self.shared.damage.lock().expect("damage") = Some(Box::new(damage));
+    }
+
     /// Connections accepted so far.
     pub fn accepted(&self) -> usize {
-        self.counters.accepted.load(Ordering::Relaxed)
+        self.shared.counters.accepted.load(Ordering::Relaxed)
     }
 
     /// Connections open now.
     pub fn open(&self) -> usize {
-        self.counters.open.load(Ordering::Relaxed)
+        self.shared.counters.open.load(Ordering::Relaxed)
     }
 
     /// Bytes passed to the target, and back from it.
     pub fn bytes(&self) -> (u64, u64) {
-        let Counters { to_target, from_target, .. } = &*self.counters;
+        let Counters { to_target, from_target, .. } = &self.shared.counters;
         (to_target.load(Ordering::Relaxed), from_target.load(Ordering::Relaxed))
     }
 }
@@ -167,7 +199,7 @@ async fn accept(
     port: u16,
     listener: TcpListener,
     mut state: watch::Receiver<State>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
 ) {
     let mut listener = Some(listener);
     loop {
@@ -193,16 +225,16 @@ async fn accept(
             changed = state.changed() => if changed.is_err() { return },
             accepted = open.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                counters.accepted.fetch_add(1, Ordering::Relaxed);
-                let connection = connection(client, state.clone(), counters.clone());
+                shared.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                let connection = connection(client, state.clone(), shared.clone());
                 background().spawn(connection);
             }
         }
     }
 }
 
-async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: Arc<Counters>) {
-    let _open = Open::new(&counters);
+async fn connection(client: TcpStream, state: watch::Receiver<State>, shared: Arc<Shared>) {
+    let _open = Open::new(&shared.counters);
     let born = state.borrow().clone();
     let mut cut = state.clone();
     let cut = cut.wait_for(|now| now.generation > born.generation);
@@ -219,9 +251,9 @@ async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: 
         server.set_nodelay(true).expect("a socket's nodelay");
         let (client_reads, client_writes) = client.into_split();
         let (server_reads, server_writes) = server.into_split();
-        let up = copy(client_reads, server_writes, state.clone(), &counters.to_target, None);
+        let up = copy(client_reads, server_writes, state.clone(), &shared, None);
         let half = Some(born.half_closed);
-        let down = copy(server_reads, client_writes, state.clone(), &counters.from_target, half);
+        let down = copy(server_reads, client_writes, state.clone(), &shared, half);
         tokio::join!(up, down);
     };
     tokio::select! {
@@ -230,14 +262,17 @@ async fn connection(client: TcpStream, state: watch::Receiver<State>, counters: 
     }
 }
 
-/// Passes bytes on until the end of one side; `half` is the generation that has not seen a half close.
+/// Passes bytes on until the end of one side; `half`, of what the target sends, is the generation that
+/// has not seen a half close.
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
-    counter: &AtomicU64,
+    shared: &Shared,
     half: Option<u64>,
 ) {
+    let counters = &shared.counters;
+    let counter = if half.is_some() { &counters.from_target } else { &counters.to_target };
     let mut buffer = vec![0; BUFFER];
     let mut closing = state.clone();
     let closed = async {
@@ -265,7 +300,9 @@ async fn copy(
             }
             // Before the write: whoever has read the bytes finds them counted.
             counter.fetch_add(count as u64, Ordering::Relaxed);
-            if to.write_all(&buffer[..count]).await.is_err() {
+            let damaged = half.and_then(|_| shared.damaged(&buffer[..count]));
+            let piece = damaged.as_deref().unwrap_or(&buffer[..count]);
+            if to.write_all(piece).await.is_err() || damaged.is_some() {
                 return;
             }
         }
