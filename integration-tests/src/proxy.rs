@@ -3,8 +3,8 @@
 use crate::background;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,7 +19,7 @@ const BACKLOG: u32 = 1024;
 pub struct Proxy {
     port: u16,
     state: watch::Sender<State>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
 }
 
 /// What happens to the connections, now.
@@ -45,6 +45,32 @@ enum Mode {
     BlackHole,
 }
 
+/// Replaces a piece of what the target sends, if it is the one.
+type Damage = Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>;
+
+/// What all connections share.
+#[derive(Default)]
+struct Shared {
+    counters: Counters,
+    damage: Mutex<Option<Damage>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.counters.fmt(f)
+    }
+}
+
+impl Shared {
+    /// The answer of the damage to this piece, which is then done.
+    fn damaged(&self, piece: &[u8]) -> Option<Vec<u8>> {
+        let mut damage = self.damage.lock().expect("damage");
+        let answer = damage.as_mut()?(piece)?;
+        *damage = None;
+        Some(answer)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     accepted: AtomicUsize,
@@ -67,15 +93,15 @@ impl Proxy {
             ended: false,
         };
         let (state, watched) = watch::channel(state);
-        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared::default());
         let port = crate::services::free_port();
         // Listening before anyone is told of the port.
         let listener = {
             let _runtime = background().enter();
             listen(port)
         };
-        background().spawn(accept(port, listener, watched, counters.clone()));
-        Self { port, state, counters }
+        background().spawn(accept(port, listener, watched, shared.clone()));
+        Self { port, state, shared }
     }
 
     pub fn port(&self) -> u16 {
@@ -135,19 +161,25 @@ impl Proxy {
         self.state.send_modify(|state| _ = state.silenced.insert(connection));
     }
 
+    /// Offers each piece of what the target sends to `damage` until it answers. The answer goes out in
+    /// the place of that piece, and is the last of that connection.
+    pub fn damage_once(&self, damage: impl FnMut(&[u8]) -> Option<Vec<u8>> + Send + 'static) {
+        *self.shared.damage.lock().expect("damage") = Some(Box::new(damage));
+    }
+
     /// Connections accepted so far.
     pub fn accepted(&self) -> usize {
-        self.counters.accepted.load(Ordering::Relaxed)
+        self.shared.counters.accepted.load(Ordering::Relaxed)
     }
 
     /// Connections open now.
     pub fn open(&self) -> usize {
-        self.counters.open.load(Ordering::Relaxed)
+        self.shared.counters.open.load(Ordering::Relaxed)
     }
 
     /// Bytes passed to the target, and back from it.
     pub fn bytes(&self) -> (u64, u64) {
-        let Counters { to_target, from_target, .. } = &*self.counters;
+        let Counters { to_target, from_target, .. } = &self.shared.counters;
         (to_target.load(Ordering::Relaxed), from_target.load(Ordering::Relaxed))
     }
 }
@@ -177,7 +209,7 @@ async fn accept(
     port: u16,
     listener: TcpListener,
     mut state: watch::Receiver<State>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
 ) {
     let mut listener = Some(listener);
     loop {
@@ -203,8 +235,8 @@ async fn accept(
             changed = state.changed() => if changed.is_err() { return },
             accepted = open.accept() => {
                 let Ok((client, _)) = accepted else { continue };
-                let number = counters.accepted.fetch_add(1, Ordering::Relaxed) + 1;
-                let connection = connection(number, client, state.clone(), counters.clone());
+                let number = shared.counters.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+                let connection = connection(number, client, state.clone(), shared.clone());
                 background().spawn(connection);
             }
         }
@@ -215,9 +247,9 @@ async fn connection(
     number: usize,
     client: TcpStream,
     state: watch::Receiver<State>,
-    counters: Arc<Counters>,
+    shared: Arc<Shared>,
 ) {
-    let _open = Open::new(&counters);
+    let _open = Open::new(&shared.counters);
     let born = state.borrow().clone();
     let mut cut = state.clone();
     let cut = cut.wait_for(|now| now.generation > born.generation);
@@ -235,8 +267,8 @@ async fn connection(
         let (client_reads, client_writes) = client.into_split();
         let (server_reads, server_writes) = server.into_split();
         let half = Some(born.half_closed);
-        let up = Way { number, half: None, state: state.clone(), counter: &counters.to_target };
-        let down = Way { number, half, state: state.clone(), counter: &counters.from_target };
+        let up = Way { number, half: None, state: state.clone(), shared: &shared };
+        let down = Way { number, half, state: state.clone(), shared: &shared };
         let up = up.copy(client_reads, server_writes);
         let down = down.copy(server_reads, client_writes);
         tokio::join!(up, down);
@@ -253,13 +285,15 @@ struct Way<'a> {
     /// The generation that has not seen a half close.
     half: Option<u64>,
     state: watch::Receiver<State>,
-    counter: &'a AtomicU64,
+    shared: &'a Shared,
 }
 
 impl Way<'_> {
     /// Passes bytes on until the end of one side.
     async fn copy(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-        let Way { number, half, mut state, counter } = self;
+        let Way { number, half, mut state, shared } = self;
+        let counters = &shared.counters;
+        let counter = if half.is_some() { &counters.from_target } else { &counters.to_target };
         let mut buffer = vec![0; BUFFER];
         let mut closing = state.clone();
         let mut ending = state.clone();
@@ -290,7 +324,9 @@ impl Way<'_> {
                 }
                 // Before the write: whoever has read the bytes finds them counted.
                 counter.fetch_add(count as u64, Ordering::Relaxed);
-                if to.write_all(&buffer[..count]).await.is_err() {
+                let damaged = half.and_then(|_| shared.damaged(&buffer[..count]));
+                let piece = damaged.as_deref().unwrap_or(&buffer[..count]);
+                if to.write_all(piece).await.is_err() || damaged.is_some() {
                     return;
                 }
             }

@@ -243,6 +243,41 @@ async fn a_stalled_registry_is_asked_before_replication_is_taken_again() {
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
 
+/// A name that does not resolve: from the start, and once the host before it in the list is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_name_that_does_not_resolve_is_waited_for() {
+    let (postgres, kafka) = (Postgres::shared().await, Kafka::shared().await);
+    let registry = Registry::shared().await;
+    let database = postgres.database("dns").await;
+    create(&database, TABLE).await;
+    let proxy = Proxy::to(database.port());
+    let (port, name) = (proxy.port(), database.name());
+    let config = Config::new("dns", &database, kafka, registry).table(TABLE);
+
+    let nowhere = format!("postgres://postgres@nowhere.invalid/{name}?sslmode=disable");
+    let walferry = Walferry::start(&config.twin().postgres_url(&nowhere));
+    walferry.wait_unready_because("nowhere.invalid").await;
+    wait::until("a second attempt", wait::LONG, async || {
+        let metrics = walferry.metrics().await;
+        metrics.get("walferry_reconnects_total", &[]).filter(|attempts| *attempts >= 2.0)
+    })
+    .await;
+    assert_eq!(warnings(&walferry.log()).len(), 1, "said once:\n{}", walferry.log());
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+
+    let hosts = format!("127.0.0.1:{port},nowhere.invalid:{port}");
+    let config =
+        config.postgres_url(&format!("postgres://postgres@{hosts}/{name}?sslmode=disable"));
+    let walferry = Walferry::run(&config).await;
+    let load = Load::on(&database, TABLE);
+    load.flows(&database, &config.slot()).await;
+    proxy.refuse();
+    walferry.wait_unready_because("nowhere.invalid").await;
+    proxy.pass();
+    walferry.wait_ready().await;
+    ends_well(load, &database, kafka, &config, &walferry).await;
+}
+
 /// Rows of a table that the registry does not know yet wait, and those behind them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_registry_is_away_when_a_table_has_its_first_row() {

@@ -371,6 +371,63 @@ async fn a_promoted_standby_is_followed_only_without_loss() {
     assert_eq!(shop.position().await["timeline"], 3);
 }
 
+/// A position of a timeline that the server, restored from before two promotions, has never had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_was_on_the_positions_timeline_is_refused() {
+    let server = Postgres::own(Postgres::default_version(), Options::default()).await;
+    let shop = Shop::open_on(&server, "timeline").await;
+    shop.deliver().await;
+    server.stop(Stop::Fast).await;
+    let backup = server.back_up();
+    for _ in 0..2 {
+        server.start_promoted().await;
+        server.stop(Stop::Fast).await;
+    }
+    server.start().await;
+    shop.deliver().await;
+    assert_eq!(shop.position().await["timeline"], 3);
+
+    server.stop(Stop::Fast).await;
+    server.restore(&backup);
+    server.start_promoted().await;
+    shop.refuses("on timeline 2, whose history does not know timeline 3").await;
+    walferry("slot adopt", &shop.config).await.exits(0).says("now on timeline 2 instead of 3");
+    shop.insert(1).await;
+    shop.deliver().await;
+    assert_eq!(shop.delivered().await, [1]);
+}
+
+/// The server has removed the log that the slot needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_outgrew_max_slot_wal_keep_size_is_a_gap() {
+    let options = Options::default()
+        .setting("max_slot_wal_keep_size = '1MB'")
+        .setting("min_wal_size = '32MB'")
+        .setting("max_wal_size = '32MB'");
+    let server = Postgres::own(Postgres::default_version(), options).await;
+    let shop = Shop::open_on(&server, "outgrown").await;
+    shop.deliver().await;
+    shop.insert(1).await;
+    let slot = shop.config.slot();
+    let status = format!("SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    wait::until("the slot to be lost", wait::LONG, async || {
+        grow(&shop).await;
+        shop.database.execute("TRUNCATE orders").await;
+        shop.database.execute("SELECT pg_switch_wal()").await;
+        shop.database.execute("CHECKPOINT").await;
+        let status: String = shop.database.value(&status).await;
+        (status == "lost").then_some(())
+    })
+    .await;
+    shop.refuses("cannot be used").await;
+    walferry("slot create", &shop.config).await.exits(2).says("walferry slot drop");
+    walferry("slot drop --yes", &shop.config).await.exits(0).says("dropped");
+    walferry("slot create", &shop.config).await.exits(0).says("created");
+    shop.insert(2).await;
+    shop.deliver().await;
+    assert_eq!(shop.delivered().await, [2]);
+}
+
 /// More log than a start and a promotion write.
 async fn grow(shop: &Shop) {
     shop.database
