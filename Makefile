@@ -7,6 +7,9 @@ SERVICES := integration-tests/services
 VERSIONS := 14 15 16 17 18
 CARGO_DENY_VERSION := 0.20.2
 TOOLS := target/tools
+# Of `make fuzz`: one of fuzz/fuzz_targets, or all of them in turn, each for so many seconds.
+TARGET ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+SECONDS ?= 60
 BENCH := $(CARGO) bench --workspace $(foreach name,drain latency start idle instructions,--bench $(name))
 
 comma := ,
@@ -23,10 +26,10 @@ define beside_fetch
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites services build test matrix check format lint docs deny advisories demo bench
+.PHONY: help prerequisites services build test matrix fuzz check format lint docs fuzz-targets deny advisories demo bench
 
 help: ## Lists the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 prerequisites: ## Checks for compilers, OpenSSL's headers and python3; as root on Debian installs them.
 	@$(SERVICES)/prerequisites.sh
@@ -49,10 +52,14 @@ matrix: prerequisites ## Runs the integration tests on each PostgreSQL version.
 		WALFERRY_PG=$$version $(CARGO) test -p integration-tests || exit 1; \
 	done
 
-check: prerequisites format lint docs deny advisories ## Format, lints, documentation, licences, banned crates, advisories.
+fuzz: prerequisites ## Fuzzes the readers of foreign bytes: TARGET=pgoutput SECONDS=600.
+	@fuzz/run $(SECONDS) $(TARGET)
+
+check: prerequisites format lint docs fuzz-targets deny advisories ## Format, lints, documentation, licences, banned crates, advisories.
 
 format: ## Is everything formatted?
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path fuzz/Cargo.toml
 
 lint: ## Clippy, warnings denied.
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -60,8 +67,13 @@ lint: ## Clippy, warnings denied.
 docs: ## Builds the API documentation, warnings denied.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
+# Needs no nightly: that the targets compile, not that they can be run.
+fuzz-targets: ## Do the fuzz targets compile?
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target --bins
+
 deny: $(TOOLS)/bin/cargo-deny ## Licences, banned crates and sources of all dependencies.
 	$(TOOLS)/bin/cargo-deny check --hide-inclusion-graph licenses bans sources
+	$(TOOLS)/bin/cargo-deny --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph licenses bans sources
 
 # Says so when the database cannot be reached; a finding in it fails all the same.
 advisories: $(TOOLS)/bin/cargo-deny ## Known vulnerabilities of all dependencies, where their database can be reached.

@@ -6,6 +6,7 @@
 //! stops too, until dead letters take it.)
 
 use std::fmt;
+use std::time::Duration;
 
 /// What can be done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,16 +27,22 @@ pub struct Failure {
     pub message: String,
     /// What to do about it: a setting, a command, SQL. Printed on a line of its own.
     pub remedy: Option<String>,
+    /// How long whoever refused asks to be left alone; bounded by where it was heard.
+    pub after: Option<Duration>,
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Failure {
     pub fn retry(kind: &'static str, message: impl Into<String>) -> Failure {
-        Failure { class: Class::Retry, kind, message: message.into(), remedy: None, source: None }
+        Failure::new(Class::Retry, kind, message.into())
     }
 
     pub fn stop(kind: &'static str, message: impl Into<String>) -> Failure {
-        Failure { class: Class::Stop, kind, message: message.into(), remedy: None, source: None }
+        Failure::new(Class::Stop, kind, message.into())
+    }
+
+    fn new(class: Class, kind: &'static str, message: String) -> Failure {
+        Failure { class, kind, message, remedy: None, after: None, source: None }
     }
 
     #[must_use]

@@ -11,6 +11,8 @@ pub mod config;
 pub mod delivery;
 pub mod envelope;
 pub mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod kafka;
 pub mod outbox;
 pub mod pgoutput;

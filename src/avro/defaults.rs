@@ -15,6 +15,16 @@ pub(super) fn of(column: &ColumnShape) -> Option<Constant> {
     column.default.as_deref().and_then(|expression| parse(&column.column_type, expression))
 }
 
+/// Whether Avro allows the default and some registries refuse it.
+pub(super) fn is_contested(column: &ColumnShape) -> bool {
+    match of(column) {
+        Some(Constant::Text(text)) => text.trim_start().starts_with(['{', '[']),
+        Some(Constant::Float(value)) => !value.is_finite(),
+        Some(Constant::Double(value)) => !value.is_finite(),
+        _ => false,
+    }
+}
+
 fn parse(column_type: &ColumnType, expression: &str) -> Option<Constant> {
     if expression.starts_with("NULL::") {
         return None;

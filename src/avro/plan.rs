@@ -229,7 +229,10 @@ impl RowPlan {
         out.reserve(tuple.wire_len() + self.columns.len());
         let mut cells = tuple.iter();
         for (index, column) in self.columns.iter().enumerate() {
-            let result = match cells.nth(column.skip) {
+            for _ in 0..column.skip {
+                cells.next();
+            }
+            let result = match cells.next() {
                 Some(cell) => encode(column, cell, out),
                 None => Err(RowErrorKind::CellCount),
             };

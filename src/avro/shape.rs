@@ -7,9 +7,10 @@
 //! time and none of its hints for the column are taken. A hint that a row contradicts later is
 //! withdrawn by [`TableShape::widen`].
 
+use super::defaults;
 use super::names;
 use super::types::{self, ColumnType};
-use crate::config::settings::{NameAdjustment, TableRule};
+use crate::config::settings::{FormatSettings, NameAdjustment, TableRule};
 use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
 use crate::postgres::catalog::{ColumnFacts, TableFacts, Types};
 
@@ -51,13 +52,18 @@ pub struct ShapeRules {
     /// The record key, in place of the primary key.
     pub key_columns: Option<Vec<String>>,
     pub exclude_columns: Vec<String>,
+    /// The schema states no defaults (`format.column_defaults`).
+    pub omit_defaults: bool,
 }
 
-impl From<&TableRule> for ShapeRules {
-    fn from(rule: &TableRule) -> ShapeRules {
+impl ShapeRules {
+    /// Of the tables of a `[[table]]`, or (`None`) of an outbox.
+    #[must_use]
+    pub fn new(rule: Option<&TableRule>, format: &FormatSettings) -> ShapeRules {
         ShapeRules {
-            key_columns: rule.key_columns.clone(),
-            exclude_columns: rule.exclude_columns.clone(),
+            key_columns: rule.and_then(|rule| rule.key_columns.clone()),
+            exclude_columns: rule.map(|rule| rule.exclude_columns.clone()).unwrap_or_default(),
+            omit_defaults: !format.column_defaults,
         }
     }
 }
@@ -111,7 +117,7 @@ impl TableShape {
             .iter()
             .enumerate()
             .filter(|(_, column)| !rules.exclude_columns.contains(&column.name))
-            .map(|(cell, column)| resolve_column(cell, column, facts, types))
+            .map(|(cell, column)| resolve_column(cell, column, facts, types, rules))
             .collect();
         let key = match &rules.key_columns {
             Some(names) => configured_key(relation, &columns, names, rules)?,
@@ -125,6 +131,14 @@ impl TableShape {
             key,
             cells: relation.columns.len(),
         })
+    }
+
+    /// Columns whose default Avro allows and some registries refuse: a text that reads as JSON (to
+    /// Apicurio it is JSON, and no text), a float that is no finite number.
+    #[must_use]
+    pub fn contested_defaults(&self) -> Vec<&str> {
+        let contested = self.columns.iter().filter(|column| defaults::is_contested(column));
+        contested.map(|column| column.name.as_str()).collect()
     }
 
     /// Makes a column nullable, because a row brought a NULL that the catalog called impossible.
@@ -167,6 +181,7 @@ fn resolve_column(
     column: &RelationColumn,
     facts: Option<&TableFacts>,
     types: &Types,
+    rules: &ShapeRules,
 ) -> ColumnShape {
     let resolved = types::resolve(column.type_oid, column.typmod, types);
     let hint = facts.and_then(|facts| hint_for(column, facts));
@@ -174,7 +189,9 @@ fn resolve_column(
         name: column.name.clone(),
         cell,
         nullable: !hint.is_some_and(|hint| hint.not_null || resolved.not_null_domain),
-        default: hint.and_then(|hint| hint.default.clone()).filter(|_| resolved.carries_default),
+        default: hint
+            .and_then(|hint| hint.default.clone())
+            .filter(|_| resolved.carries_default && !rules.omit_defaults),
         auto_increment: hint.is_some_and(is_auto_increment),
         column_type: resolved.column_type,
         identity: column.key,

@@ -155,9 +155,9 @@ struct Seen {
 }
 
 async fn look(settings: &Settings) -> Vec<Finding> {
-    let Seen { mut findings, postgres, whitelist, entries } = look_at_postgres(settings).await;
+    let Seen { mut findings, mut postgres, whitelist, entries } = look_at_postgres(settings).await;
     let (kafka, registry) = tokio::join!(
-        look_at_kafka(settings, postgres.as_ref(), &whitelist),
+        look_at_kafka(settings, postgres.as_mut(), &whitelist),
         look_at_registry(settings, &entries)
     );
     sort(&mut findings);
@@ -230,7 +230,7 @@ async fn ask_postgres(settings: &Settings, seen: &mut Seen) -> Result<(), Failur
 
 async fn look_at_kafka(
     settings: &Settings,
-    postgres: Option<&Postgres>,
+    postgres: Option<&mut Postgres>,
     whitelist: &Whitelist,
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -242,7 +242,7 @@ async fn look_at_kafka(
 
 async fn ask_kafka(
     settings: &Settings,
-    postgres: Option<&Postgres>,
+    postgres: Option<&mut Postgres>,
     whitelist: &Whitelist,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Failure> {
@@ -264,7 +264,9 @@ async fn ask_kafka(
     }
     ask_about_topics(&admin, &topics(settings, whitelist), findings).await?;
     if let Some(postgres) = postgres {
-        findings.push(compare(settings, postgres, &Known::read(&admin, settings).await?));
+        let known = Known::read(&admin, settings).await?;
+        let known = postgres.look_again(settings, &admin, known).await?;
+        findings.push(compare(settings, postgres, &known));
     }
     Ok(())
 }
@@ -317,7 +319,7 @@ fn compare(settings: &Settings, postgres: &Postgres, known: &Known) -> Finding {
         );
         return finding;
     }
-    match standing::decide(settings, known.position(), &postgres.slot, &postgres.server) {
+    match postgres.decide(settings, known.position()) {
         Decision::Refuse(gap) => Finding::failure("kafka", standing::refusal(&gap)),
         other => Finding::new("kafka", Severity::Ok, prospect(&other)),
     }

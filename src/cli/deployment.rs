@@ -10,6 +10,7 @@ use crate::delivery::{Position, standing};
 use crate::failure::Failure;
 use crate::kafka::{Admin, position_topic};
 use crate::postgres::catalog::{self, ServerInfo};
+use crate::postgres::claim;
 use crate::postgres::control::{self, Control};
 use crate::postgres::replication::Client;
 use crate::postgres::slot::{self, SlotState};
@@ -43,10 +44,28 @@ pub(super) struct Postgres {
 impl<'a> Deployment<'a> {
     /// Asks Postgres and Kafka.
     pub(super) async fn look(settings: &'a Settings) -> Result<Deployment<'a>, Failure> {
+        Deployment::look_through(control(settings).await?, settings).await
+    }
+
+    async fn look_through(
+        control: Control,
+        settings: &'a Settings,
+    ) -> Result<Deployment<'a>, Failure> {
         let admin = admin(settings)?;
-        let (postgres, position) =
-            tokio::try_join!(Postgres::look(settings), Known::read(&admin, settings))?;
+        let (mut postgres, position) = tokio::try_join!(
+            Postgres::look_through(control, settings),
+            Known::read(&admin, settings)
+        )?;
+        let position = postgres.look_again(settings, &admin, position).await?;
         Ok(Deployment { settings, admin, postgres, position })
+    }
+
+    /// As [`look`](Self::look), for a change: nobody else makes or replaces the slot and its
+    /// position meanwhile.
+    pub(super) async fn claim(settings: &'a Settings) -> Result<Deployment<'a>, Failure> {
+        let control = control(settings).await?;
+        claim::claim(&control.client, &settings.postgres.slot).await?;
+        Deployment::look_through(control, settings).await
     }
 
     /// What a start would do now.
@@ -56,8 +75,7 @@ impl<'a> Deployment<'a> {
 
     /// What a start would do with another position.
     pub(super) fn decision_at(&self, position: Option<&Position>) -> Decision {
-        let Postgres { slot, server, .. } = &self.postgres;
-        standing::decide(self.settings, position, slot, server)
+        self.postgres.decide(self.settings, position)
     }
 
     /// The position `done` in the log of the present server.
@@ -175,26 +193,39 @@ impl Known {
 }
 
 impl Postgres {
-    /// Connects as a start does, over both kinds of connection.
-    pub(super) async fn look(settings: &Settings) -> Result<Postgres, Failure> {
-        Postgres::look_through(control(settings).await?, settings).await
-    }
-
-    /// As [`look`](Self::look), with the one connection already there.
+    /// Looks as a start does, over both kinds of connection, one of which is already there.
     pub(super) async fn look_through(
         control: Control,
         settings: &Settings,
     ) -> Result<Postgres, Failure> {
-        let postgres = &settings.postgres;
-        let name = standing::application_name(&settings.name);
         let info = catalog::server_info(&control.client).await?;
-        let timeout = postgres.connect_timeout;
-        let mut replication =
-            Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
-        let server = standing::server(&mut replication, &info, settings).await?;
-        replication.close().await;
-        let slot = slot::read(&control.client, &postgres.slot).await?;
+        let server = server(&control, &info, settings).await?;
+        let slot = slot::read(&control.client, &settings.postgres.slot).await?;
         Ok(Postgres { control, info, server, slot })
+    }
+
+    /// What a start would do with this position.
+    pub(super) fn decide(&self, settings: &Settings, position: Option<&Position>) -> Decision {
+        standing::decide(settings, position, &self.slot, &self.server)
+    }
+
+    /// Reads everything once more before a gap is reported: `walferry run` may have moved the
+    /// things between two of the readings. In this order they cannot contradict each other by
+    /// that alone, since whoever confirms writes the position first, and what is delivered was
+    /// flushed before.
+    pub(super) async fn look_again(
+        &mut self,
+        settings: &Settings,
+        admin: &Admin,
+        position: Known,
+    ) -> Result<Known, Failure> {
+        if !matches!(self.decide(settings, position.position()), Decision::Refuse(_)) {
+            return Ok(position);
+        }
+        self.slot = slot::read(&self.control.client, &settings.postgres.slot).await?;
+        let position = Known::read(admin, settings).await?;
+        self.server = server(&self.control, &self.info, settings).await?;
+        Ok(position)
     }
 
     /// `server_version_num` as the version is called.
@@ -202,6 +233,21 @@ impl Postgres {
         let number = self.info.version_num;
         format!("{}.{}", number / 10_000, number % 10_000)
     }
+}
+
+async fn server(
+    control: &Control,
+    info: &ServerInfo,
+    settings: &Settings,
+) -> Result<Server, Failure> {
+    let postgres = &settings.postgres;
+    let name = standing::application_name(&settings.name);
+    let timeout = postgres.connect_timeout;
+    let mut replication =
+        Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
+    let server = standing::server(&mut replication, info, settings).await?;
+    replication.close().await;
+    Ok(server)
 }
 
 pub(super) async fn control(settings: &Settings) -> Result<Control, Failure> {

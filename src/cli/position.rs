@@ -52,7 +52,7 @@ async fn show(settings: &Settings, as_json: bool) -> Result<Exit, Failure> {
 }
 
 async fn set(settings: &Settings, args: &PositionSetArgs) -> Result<Exit, Failure> {
-    let deployment = Deployment::look(settings).await?;
+    let deployment = Deployment::claim(settings).await?;
     let position = deployment.at(args.lsn);
     if let Decision::Refuse(gap) = deployment.decision_at(Some(&position)) {
         return Err(useless(&gap));

@@ -126,10 +126,11 @@ fn types_of(table: &TableFacts) -> impl Iterator<Item = crate::postgres::Oid> + 
 }
 
 fn rules(settings: &Settings, listed: &Listed) -> ShapeRules {
-    match listed.role {
-        Role::Table { rule } => settings.tables.get(rule).map(ShapeRules::from).unwrap_or_default(),
-        Role::Outbox { .. } => ShapeRules::default(),
-    }
+    let rule = match listed.role {
+        Role::Table { rule } => settings.tables.get(rule),
+        Role::Outbox { .. } => None,
+    };
+    ShapeRules::new(rule, &settings.format)
 }
 
 fn entry(settings: &Settings, listed: &Listed, shape: &TableShape) -> Result<Entry, Failure> {

@@ -20,7 +20,12 @@ use crate::postgres::{publication, whitelist};
 pub(super) fn run(global: &GlobalArgs, args: &SlotArgs) -> Result<Exit, Failure> {
     let settings = load_settings(global)?;
     block_on(async {
-        let deployment = Deployment::look(&settings).await?;
+        let deployment = match &args.command {
+            SlotCommand::Status(_) => Deployment::look(&settings).await?,
+            SlotCommand::Create | SlotCommand::Adopt | SlotCommand::Drop(_) => {
+                Deployment::claim(&settings).await?
+            }
+        };
         match &args.command {
             SlotCommand::Status(args) => Ok(status(&deployment, args.json)),
             SlotCommand::Create => create(&deployment).await,

@@ -101,7 +101,7 @@ pub fn parse(
 }
 
 /// As [`parse`], for what a file really holds.
-fn parse_bytes(
+pub(crate) fn parse_bytes(
     bytes: &[u8],
     origin: &str,
     env: &dyn Fn(&str) -> Option<String>,

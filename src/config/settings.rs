@@ -178,6 +178,8 @@ pub struct FormatSettings {
     /// The text in place of an unchanged TOAST value.
     pub unavailable_value: String,
     pub before_delete: BeforeDelete,
+    /// Schemas state the columns' defaults.
+    pub column_defaults: bool,
     /// Debezium's `__debezium.context.*` headers on each record.
     pub context_headers: bool,
 }
@@ -192,6 +194,7 @@ impl Default for FormatSettings {
             tombstones: true,
             unavailable_value: "__debezium_unavailable_value".to_owned(),
             before_delete: BeforeDelete::Key,
+            column_defaults: true,
             context_headers: false,
         }
     }

@@ -19,6 +19,26 @@
 //! | at, older timeline, `done` past its end | exists | [`Gap::TimelineForked`] |
 //! | at, same timeline, `flush < done` | exists | [`Gap::ServerBehind`] |
 //! | at | otherwise | [`Decision::Resume`] |
+//!
+//! # Two first starts at once
+//!
+//! A slot that is being read is the lease: the server gives it to one client and drops it for
+//! nobody. A slot that is being made has no reader yet, so a second instance could drop what the
+//! first has just made, or overwrite its position with an older one. Therefore every decision but
+//! [`Decision::Resume`] and [`Decision::Refuse`] is carried out, from the intent to the first
+//! position, under a claim on the slot ([`crate::postgres::claim`]), and decided once more after
+//! the claim was won. The commands that change slot or position claim it as well.
+//!
+//! - Who holds the claim is alone: position and slot, read under it, are those of a first start
+//!   that is over. An intent with a slot is then one that died, and its slot is nobody's.
+//! - Who does not get the claim waits for it as for an active slot, and finds a position then.
+//! - The claim is released when the position is durable, before the slot is read. Both instances
+//!   go on from the same position then, and the slot chooses between them.
+//! - A session that is lost while its process lives loses its claim. What that process may still
+//!   do is write the position of the slot that it has made. If another instance has replaced that
+//!   slot by then, its own lies later in the log, so the late position lies before what the new
+//!   slot has confirmed: the next record of the stream corrects it, and a start in between refuses
+//!   ([`Gap::SlotAhead`]). Nothing is skipped.
 
 use super::position::{Position, SlotOrigin};
 use crate::postgres::{Lsn, Timeline};

@@ -34,7 +34,7 @@ use identity::{NO_OLD_ROW, Roles, check_identity, outside_identity};
 use super::context::ContextHeaders;
 use super::names::namespace;
 use super::record::{infallible, whole_or_nothing};
-use super::source::{self, EventContext, SourceBlock, TRANSACTION_SCHEMA, write_now};
+use super::source::{self, EventContext, Now, SourceBlock, TRANSACTION_SCHEMA};
 use crate::avro::primitive::{write_branch, write_bytes};
 use crate::avro::schema;
 use crate::avro::{KeyPlan, RowError, RowPlan, TableShape};
@@ -123,7 +123,7 @@ pub struct TablePlan {
     key: Option<Key>,
     value_prefix: [u8; 5],
     row: RowPlan,
-    source: SourceBlock,
+    tail: Tail,
     roles: Roles,
     tombstones: bool,
     truncate: bool,
@@ -140,6 +140,22 @@ pub struct TablePlan {
 struct Key {
     plan: KeyPlan,
     prefix: [u8; 5],
+}
+
+/// What follows `after` in an event.
+#[derive(Debug)]
+struct Tail {
+    source: SourceBlock,
+    now: Now,
+}
+
+impl Tail {
+    fn write(&mut self, context: &EventContext<'_>, op: &[u8; 1], out: &mut Vec<u8>) {
+        self.source.write(context, out);
+        write_branch(0, out);
+        write_bytes(op, out);
+        self.now.write(context.now_nanos, out);
+    }
 }
 
 #[derive(Debug)]
@@ -170,6 +186,25 @@ enum Before<'t> {
     Row(Tuple<'t>),
     /// Only the identity columns were sent.
     Key(Tuple<'t>),
+}
+
+impl Before<'_> {
+    fn write(self, row: &RowPlan, out: &mut Vec<u8>) -> Result<(), RowError> {
+        match self {
+            Before::Null => {
+                write_branch(0, out);
+                Ok(())
+            }
+            Before::Row(old) => {
+                write_branch(1, out);
+                row.encode(&old, None, out)
+            }
+            Before::Key(key) => {
+                write_branch(1, out);
+                row.encode_key_image(&key, out)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -207,7 +242,10 @@ impl TablePlan {
             key,
             value_prefix: input.value_schema.prefix(),
             row: RowPlan::compile(shape, format),
-            source: SourceBlock::new(input.name, input.database, &shape.schema, &shape.name),
+            tail: Tail {
+                source: SourceBlock::new(input.name, input.database, &shape.schema, &shape.name),
+                now: Now::default(),
+            },
             roles: Roles::of(shape),
             tombstones: format.tombstones,
             truncate: format.truncate && !format.skip.contains(&Operation::Truncate),
@@ -238,7 +276,7 @@ impl TablePlan {
     /// # Errors
     /// The row cannot be encoded; the batch is as it was.
     pub fn insert(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         new: &Tuple<'_>,
         batch: &mut Batch,
@@ -257,7 +295,7 @@ impl TablePlan {
     /// # Errors
     /// The row cannot be encoded; the batch is as it was.
     pub fn update(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         old: OldTuple<'_>,
         new: &Tuple<'_>,
@@ -286,7 +324,7 @@ impl TablePlan {
     /// # Errors
     /// The row cannot be encoded; the batch is as it was.
     pub fn delete(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         old: OldTuple<'_>,
         batch: &mut Batch,
@@ -301,7 +339,7 @@ impl TablePlan {
     }
 
     /// Writes that the table was truncated, if such events are wanted.
-    pub fn truncate(&self, context: &EventContext<'_>, batch: &mut Batch) {
+    pub fn truncate(&mut self, context: &EventContext<'_>, batch: &mut Batch) {
         if !self.truncate {
             return;
         }
@@ -310,7 +348,7 @@ impl TablePlan {
             out.extend_from_slice(&self.value_prefix);
             write_branch(0, out);
             write_branch(0, out);
-            self.write_tail(context, b"t", out);
+            self.tail.write(context, b"t", out);
             Ok(())
         }));
         self.write_context_headers(&mut record);
@@ -318,7 +356,7 @@ impl TablePlan {
     }
 
     fn change_key(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         old: OldTuple<'_>,
         sent: Tuple<'_>,
@@ -332,7 +370,7 @@ impl TablePlan {
     }
 
     fn write_delete(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         old: OldTuple<'_>,
         sent: Tuple<'_>,
@@ -354,7 +392,7 @@ impl TablePlan {
     /// Writes one record with a value and returns its index in the batch.
     #[inline]
     fn write(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         keyed_by: Option<Tuple<'_>>,
         event: Event<'_>,
@@ -370,7 +408,7 @@ impl TablePlan {
         }
         record.value(|out| {
             out.extend_from_slice(&self.value_prefix);
-            self.write_before(event.before, out)?;
+            event.before.write(&self.row, out)?;
             match event.after {
                 After::Null => write_branch(0, out),
                 After::Row(new, old) => {
@@ -378,7 +416,7 @@ impl TablePlan {
                     self.row.encode(&new, old.as_ref(), out)?;
                 }
             }
-            self.write_tail(context, event.op, out);
+            self.tail.write(context, event.op, out);
             Ok(())
         })?;
         self.write_other_key(other_key, &mut record)?;
@@ -390,31 +428,6 @@ impl TablePlan {
             }));
         }
         Ok(record.finish())
-    }
-
-    fn write_before(&self, before: Before<'_>, out: &mut Vec<u8>) -> Result<(), RowError> {
-        match before {
-            Before::Null => {
-                write_branch(0, out);
-                Ok(())
-            }
-            Before::Row(old) => {
-                write_branch(1, out);
-                self.row.encode(&old, None, out)
-            }
-            Before::Key(key) => {
-                write_branch(1, out);
-                self.row.encode_key_image(&key, out)
-            }
-        }
-    }
-
-    /// Everything after `after`.
-    fn write_tail(&self, context: &EventContext<'_>, op: &[u8; 1], out: &mut Vec<u8>) {
-        self.source.write(context, out);
-        write_branch(0, out);
-        write_bytes(op, out);
-        write_now(context.now_nanos, out);
     }
 
     fn write_other_key(

@@ -88,7 +88,7 @@ impl MessagePlan {
     /// LSN). Debezium moves the last commit to that LSN for what follows as well: that is the
     /// caller's to do.
     pub fn message(
-        &self,
+        &mut self,
         context: &EventContext<'_>,
         message: &LogicalMessage<'_>,
         batch: &mut Batch,

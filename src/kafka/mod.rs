@@ -18,5 +18,5 @@ pub(crate) mod fixtures;
 pub use batch::{Batch, RecordView, TopicName};
 pub use classify::{ErrorClass, ErrorCode, classify};
 pub use observer::Connection;
-pub use producer::{Outcome, Producer, Purge, Report, SendError, Token, wire_bytes};
-pub use topics::{Admin, Outlook, PartitionChange, TopicInfo, TopicSpec};
+pub use producer::{Inquiry, Outcome, Producer, Purge, Report, SendError, Token, wire_bytes};
+pub use topics::{Admin, Outlook, TopicInfo, TopicSpec};

@@ -143,6 +143,8 @@ impl ClientContext for Observer {
                 *lock(&self.reason) = Some(reason.to_owned());
                 tracing::debug!(?code, reason, "connection to a Kafka broker failed");
             }
+            // The reader that asked for it is told as well.
+            RDKafkaErrorCode::PartitionEOF => {}
             // Explicit offsets need no group; librdkafka looks for its coordinator all the same.
             RDKafkaErrorCode::GroupAuthorizationFailed => {}
             _ if self.may_say(&format!("{code:?}")) => {
@@ -200,9 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_may_not_be_described_is_no_complaint() {
+    fn what_is_no_fault_is_no_complaint() {
         let observer = Observer::quiet();
         observer.error(global(RDKafkaErrorCode::GroupAuthorizationFailed), "walferry-shop");
+        observer.error(global(RDKafkaErrorCode::PartitionEOF), "end of partition");
         assert!(lock(&observer.said).is_empty());
         assert_eq!(observer.connection(), Connection::Unknown);
     }

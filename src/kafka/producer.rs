@@ -221,6 +221,12 @@ impl Producer {
         self.context().failed_topic.get()
     }
 
+    /// Asks about topics over the producer's own connections.
+    #[must_use]
+    pub fn inquiry(&self) -> Inquiry {
+        Inquiry { producer: Arc::downgrade(&self.inner) }
+    }
+
     fn context(&self) -> &Context {
         self.inner.context()
     }
@@ -262,6 +268,39 @@ impl Producer {
         }
     }
 }
+
+/// Questions to the cluster over a producer's connections; does not keep the producer alive.
+///
+/// What is answered, the producer knows from then on as well: a count of partitions that has
+/// changed counts for its next record.
+#[derive(Clone)]
+pub struct Inquiry {
+    producer: Weak<Inner>,
+}
+
+impl Inquiry {
+    /// The number of partitions of a topic; `None` without an answer, or without the topic.
+    pub async fn partitions(&self, topic: TopicName) -> Option<i32> {
+        let producer = Weak::clone(&self.producer);
+        let ask = move || {
+            let producer = producer.upgrade()?;
+            let metadata = producer.client().fetch_metadata(Some(&topic), INQUIRY_TIMEOUT).ok()?;
+            let topic = metadata.topics().iter().find(|known| known.name() == &*topic)?;
+            let count = i32::try_from(topic.partitions().len()).ok()?;
+            (topic.error().is_none() && count > 0).then_some(count)
+        };
+        tokio::task::spawn_blocking(ask).await.ok().flatten()
+    }
+}
+
+impl std::fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inquiry").finish_non_exhaustive()
+    }
+}
+
+/// Brokers that take longer are asked again later.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Drop for Producer {
     /// Nothing is sent any more when this returns; closing connections can take longer (a name

@@ -4,8 +4,8 @@
 //! creates what is missing and returns only when the cluster's metadata shows a leader for every
 //! partition. Somebody else may create the same topic at the same time; that is as good.
 //!
-//! Partition counts decide where keys go. walferry never changes them; [`partition_changes`]
-//! compares what was seen with what is seen now, so that a change can be reported.
+//! Partition counts decide where keys go. walferry never changes them; the pump reports it when
+//! somebody else does.
 
 mod outlook;
 mod remedy;
@@ -64,29 +64,6 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// Created by this call.
     pub created: bool,
-}
-
-/// A topic whose keys are spread differently than before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionChange {
-    pub name: TopicName,
-    pub before: i32,
-    pub now: i32,
-}
-
-/// The topics in both lists whose partition counts differ.
-#[must_use]
-pub fn partition_changes(before: &[TopicInfo], now: &[TopicInfo]) -> Vec<PartitionChange> {
-    now.iter()
-        .filter_map(|topic| {
-            let known = before.iter().find(|known| known.name == topic.name)?;
-            (known.partitions != topic.partitions).then(|| PartitionChange {
-                name: Arc::clone(&topic.name),
-                before: known.partitions,
-                now: topic.partitions,
-            })
-        })
-        .collect()
 }
 
 /// Asks the cluster about its topics and creates them.
@@ -419,15 +396,6 @@ mod tests {
 
     fn info(name: &str, partitions: i32) -> TopicInfo {
         TopicInfo { name: Arc::from(name), partitions, created: false }
-    }
-
-    #[test]
-    fn only_topics_seen_before_with_another_count_are_changes() {
-        let changes = partition_changes(
-            &[info("a", 1), info("b", 2), info("gone", 1)],
-            &[info("a", 1), info("b", 6), info("new", 3)],
-        );
-        assert_eq!(changes, [PartitionChange { name: Arc::from("b"), before: 2, now: 6 }]);
     }
 
     #[tokio::test]

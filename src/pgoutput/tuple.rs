@@ -36,18 +36,11 @@ impl<'a> Tuple<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Tuple<'a>, Error> {
         let count = reader.u16()?;
         let start = reader.rest();
+        let mut rest = start;
         for _ in 0..count {
-            match reader.u8()? {
-                b'n' | b'u' => {}
-                b't' | b'b' => {
-                    let length = reader.length()?;
-                    reader.bytes(length)?;
-                }
-                tag => return Err(Error::UnknownCell(tag)),
-            }
+            rest = after_cell(rest)?;
         }
-        let length = start.len() - reader.rest().len();
-        let bytes = start.get(..length).ok_or(Error::Truncated)?;
+        let bytes = reader.bytes(start.len() - rest.len())?;
         Ok(Tuple { count, bytes })
     }
 
@@ -79,6 +72,22 @@ impl<'a> Tuple<'a> {
     #[must_use]
     pub fn wire_len(&self) -> usize {
         self.bytes.len()
+    }
+}
+
+/// What follows the first cell. Plain slices instead of the reader: this runs for every cell.
+#[inline]
+fn after_cell(bytes: &[u8]) -> Result<&[u8], Error> {
+    let (&tag, rest) = bytes.split_first().ok_or(Error::Truncated)?;
+    match tag {
+        b't' | b'b' => {
+            let (length, rest) = rest.split_first_chunk().ok_or(Error::Truncated)?;
+            let length = i32::from_be_bytes(*length);
+            let length = usize::try_from(length).map_err(|_| Error::NegativeLength)?;
+            rest.get(length..).ok_or(Error::Truncated)
+        }
+        b'n' | b'u' => Ok(rest),
+        tag => Err(Error::UnknownCell(tag)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! publications.
 
 pub mod catalog;
+pub mod claim;
 pub mod connect;
 pub mod control;
 pub mod ids;

@@ -14,7 +14,7 @@
 //! the stream starts, the caller's maximum from there on.
 
 mod authenticate;
-mod buffer;
+pub(crate) mod buffer;
 mod client;
 mod commands;
 mod error;

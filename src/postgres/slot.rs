@@ -117,7 +117,7 @@ impl From<Error> for Failure {
                 "`walferry slot adopt` to use it, or drop it: {};",
                 drop_sql(&name)
             )),
-            Error::Active { source, .. } => Failure::retry("slot", message).source(source),
+            Error::Active { source, .. } => Failure::retry("slot_active", message).source(source),
             Error::Exhausted { source } => Failure::stop("slot", message)
                 .remedy(
                     "drop slots that nobody reads (SELECT slot_name FROM pg_replication_slots \

@@ -269,9 +269,10 @@ impl Applier {
         at: At,
         tools: &mut Tools<'_>,
     ) -> Result<Applied, Failure> {
-        let wanted =
-            |wanted: &&Messages| wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix));
-        let Some(Messages { plan, .. }) = self.messages.as_ref().filter(wanted) else {
+        let wanted = |wanted: &&mut Messages| {
+            wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix))
+        };
+        let Some(Messages { plan, .. }) = self.messages.as_mut().filter(wanted) else {
             tools.metrics.skipped(Skip::Unlisted);
             return Ok(Applied::NOTHING);
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::failure::Failure;
+
 /// Doubles from 100 ms to 10 s, with jitter, so that a fleet does not come back all at once.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Backoff {
@@ -19,6 +21,11 @@ impl Backoff {
         doubled.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
+    /// As [`next`](Self::next), and no less than whoever refused has asked for.
+    pub(super) fn after(&mut self, failure: &Failure) -> Duration {
+        self.next().max(failure.after.unwrap_or_default())
+    }
+
     /// The thing tried has worked.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
@@ -28,6 +35,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry;
 
     #[test]
     fn grows_to_the_cap_and_starts_over() {
@@ -38,5 +46,17 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= Backoff::CAP));
         backoff.reset();
         assert!(backoff.next() <= Backoff::FIRST);
+    }
+
+    #[test]
+    fn whoever_asks_to_be_left_alone_is() {
+        let overloaded = registry::Error::Retry {
+            url: "http://registry".to_owned(),
+            reason: "too many requests".to_owned(),
+            after: Some(Duration::from_secs(20)),
+        };
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.after(&overloaded.into()), Duration::from_secs(20));
+        assert!(backoff.after(&Failure::retry("registry", "away")) <= 2 * Backoff::FIRST);
     }
 }

@@ -10,6 +10,9 @@
 //!            ┌──────────────┐  nothing in  ┌──────────┐
 //!            │   Backoff    │ ◄─────────── │ Settling │ (a new producer, if a delivery failed)
 //!            └──────────────┘    flight    └──────────┘
+//!                   ▲                            │ the registry had stalled
+//!                   │          it answers        ▼
+//!                   └─────────────────────── Probing
 //! ```
 //!
 //! Whatever happens after a record was enqueued, there is one way back: leave replication, await
@@ -25,6 +28,7 @@ mod prepare;
 mod relations;
 mod session;
 mod sink;
+mod stall;
 mod stream;
 mod task;
 mod topics;
@@ -42,8 +46,10 @@ use self::backoff::Backoff;
 use self::closing::Closing;
 use self::session::{Connector, Session};
 use self::sink::{DeliveryFailure, Sink};
+use self::stall::{Left, Probe};
 use self::stream::{Core, Streaming};
 use self::task::Task;
+use self::topics::{Counting, Topics};
 use self::wait::wait;
 pub use self::wake::Wake;
 use crate::config::Settings;
@@ -151,7 +157,10 @@ enum State {
     Settling {
         closing: Option<Box<Closing>>,
         since: Instant,
+        left: Left,
     },
+    /// Nothing is in flight; the registry, for which the stream had stalled, has to answer.
+    Probing(Probe),
     /// As settling, but for a stop.
     Stopping {
         closing: Option<Box<Closing>>,
@@ -167,6 +176,7 @@ struct Pump {
     telemetry: Arc<Telemetry>,
     stop: Stop,
     sink: Sink,
+    counting: Counting,
     metrics: PumpMetrics,
     backoff: Backoff,
     rebuilds: u32,
@@ -183,17 +193,20 @@ impl Pump {
     fn new(context: Context) -> Result<Pump, Failure> {
         let now = Instant::now();
         let Context { settings, runtime, registry, telemetry, stop } = context;
+        let topics = Arc::new(Topics::new(Arc::clone(&telemetry)));
         let connector = Arc::new(Connector {
             settings: Arc::clone(&settings),
             runtime: runtime.clone(),
             registry,
-            topics: Arc::default(),
+            topics: Arc::clone(&topics),
             whitelist: std::sync::Mutex::default(),
             telemetry: Arc::clone(&telemetry),
             wake: stop.wake.clone(),
+            message_timeout: std::sync::Mutex::default(),
         });
         Ok(Pump {
             sink: Sink::new(&settings, now)?,
+            counting: Counting::new(topics, now),
             metrics: PumpMetrics::new(Arc::clone(&telemetry)),
             settings,
             connector,
@@ -214,6 +227,7 @@ impl Pump {
     fn tick(&mut self, state: &State, now: Instant) {
         self.telemetry.beat();
         self.sink.collect(now, &mut self.metrics);
+        self.counting.turn(&self.runtime, &self.stop.wake, || self.sink.inquiry(), now);
         if self.sink.failed().is_none() {
             let urgent = matches!(state, State::Settling { .. } | State::Stopping { .. });
             if let Err(error) = self.sink.write_position(urgent, now) {
@@ -227,8 +241,9 @@ impl Pump {
             self.not_ready = streaming.not_ready(now).or_else(|| self.sink.not_ready());
         }
         let (positions, not_ready, sink) = (self.positions, &self.not_ready, &self.sink);
-        self.metrics.publish(now, state.shown(), || Snapshot {
-            state: state.shown(),
+        let shown = state.shown(self.not_ready.as_ref());
+        self.metrics.publish(now, shown, || Snapshot {
+            state: shown,
             not_ready: not_ready.clone(),
             positions,
             in_flight: InFlight {
@@ -247,7 +262,9 @@ impl Pump {
         }
         let stopping = self.stop.level() >= Stop::CLEAN;
         match state {
-            State::Connect(_) | State::Backoff { .. } if stopping => Ok(self.begin_stop(None, now)),
+            State::Connect(_) | State::Backoff { .. } | State::Probing(_) if stopping => {
+                Ok(self.begin_stop(None, now))
+            }
             State::Connect(task) => self.connecting(task, now),
             State::Backoff { until } if now >= until => Ok(self.connect()),
             State::Backoff { until } => {
@@ -256,7 +273,8 @@ impl Pump {
             }
             State::Streaming(streaming) => self.streaming(streaming, stopping, now),
             State::Settling { closing, .. } if stopping => Ok(self.begin_stop(closing, now)),
-            State::Settling { closing, since } => self.settling(closing, since, now),
+            State::Settling { closing, since, left } => self.settling(closing, since, left, now),
+            State::Probing(probe) => Ok(self.probing(probe)),
             State::Stopping { closing, deadline } => self.stopping(closing, deadline, now),
             State::Stopped => Ok(State::Stopped),
         }
@@ -269,7 +287,13 @@ impl Pump {
     }
 
     fn connecting(&mut self, mut task: Task<Box<Session>>, now: Instant) -> Result<State, Failure> {
-        match task.poll() {
+        let outcome = task.poll();
+        if !self.sink.has_in_flight()
+            && let Some(message_timeout) = self.connector.told()
+        {
+            self.sink.set_message_timeout(&self.settings, message_timeout)?;
+        }
+        match outcome {
             None => {
                 wait(None, false, &self.stop.wake, IDLE);
                 Ok(State::Connect(task))
@@ -290,7 +314,7 @@ impl Pump {
     fn back_off(&mut self, failure: &Failure, now: Instant) -> State {
         self.report(failure);
         self.telemetry.reconnect(failure.kind);
-        State::Backoff { until: now + self.backoff.next() }
+        State::Backoff { until: now + self.backoff.after(failure) }
     }
 
     fn streaming(
@@ -307,21 +331,7 @@ impl Pump {
         }
         let stalled = self.sink.stalled_for(now).max(streaming.blocked_for(now));
         if stalled > self.settings.postgres.stall_disconnect {
-            let limit = humantime::format_duration(self.settings.postgres.stall_disconnect);
-            let waits = match streaming.not_ready(now) {
-                Some(not_ready) => not_ready.message,
-                None => self.sink.describe_stall(),
-            };
-            let failure = Failure::retry(
-                "stall",
-                format!(
-                    "nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"
-                ),
-            );
-            self.report(&failure);
-            self.telemetry.reconnect("stall");
-            let closing = Some(Box::new(streaming.into_closing()));
-            return Ok(State::Settling { closing, since: now });
+            return Ok(self.leave_stalled(streaming, now));
         }
         let mut core =
             Core { sink: &mut self.sink, metrics: &mut self.metrics, wake: &self.stop.wake };
@@ -343,13 +353,33 @@ impl Pump {
                 self.report(&failure);
                 self.telemetry.reconnect(failure.kind);
                 drop(streaming);
-                Ok(State::Settling { closing: None, since: now })
+                Ok(State::Settling { closing: None, since: now, left: Left::Lost })
             }
         }
     }
 }
 
 impl Pump {
+    /// Leaves replication because nothing was acknowledged for too long.
+    fn leave_stalled(&mut self, streaming: Box<Streaming>, now: Instant) -> State {
+        let limit = humantime::format_duration(self.settings.postgres.stall_disconnect);
+        let waits_for = streaming.waits_for();
+        let waits = match &waits_for {
+            Some(waits_for) => waits_for.message.clone(),
+            None => self.sink.describe_stall(),
+        };
+        self.report(&Failure::retry(
+            "stall",
+            format!("nothing was acknowledged for {limit}; replication is left meanwhile: {waits}"),
+        ));
+        self.telemetry.reconnect("stall");
+        let left = match waits_for.map(|waits_for| waits_for.reason) {
+            Some(Reason::Registry) => Left::RegistryStalled,
+            _ => Left::KafkaStalled,
+        };
+        State::Settling { closing: Some(Box::new(streaming.into_closing())), since: now, left }
+    }
+
     /// Leaves replication after a failed delivery and begins again with a new producer.
     fn rebuild(
         &mut self,
@@ -367,13 +397,14 @@ impl Pump {
         self.report(&failure);
         self.telemetry.reconnect("rebuild");
         let closing = Some(Box::new(streaming.into_closing()));
-        Ok(State::Settling { closing, since: now })
+        Ok(State::Settling { closing, since: now, left: Left::Lost })
     }
 
     fn settling(
         &mut self,
         closing: Option<Box<Closing>>,
         since: Instant,
+        left: Left,
         now: Instant,
     ) -> Result<State, Failure> {
         let closing = closing.filter(|_| now - since < CLOSE_TIMEOUT);
@@ -386,7 +417,7 @@ impl Pump {
                     Ok(false) => Some(closing),
                 }
             }
-            None if self.sink.is_drained() => return self.settled(now),
+            None if self.sink.is_drained() => return self.settled(left, now),
             None => {
                 self.say_what_settling_waits_for(now - since);
                 wait(None, false, &self.stop.wake, REPORT_INTERVAL);
@@ -394,7 +425,7 @@ impl Pump {
             }
         };
         self.metrics.spent(Activity::WaitingKafka, waited.elapsed());
-        Ok(State::Settling { closing, since })
+        Ok(State::Settling { closing, since, left })
     }
 
     /// Whatever ended the stream, by now it is Kafka that holds the next connection up.
@@ -408,12 +439,33 @@ impl Pump {
         self.not_ready = Some(NotReady::new(Reason::Kafka, message));
     }
 
-    /// Nothing is in flight any more: the next connection may begin.
-    fn settled(&mut self, now: Instant) -> Result<State, Failure> {
+    /// Nothing is in flight any more: the next connection may begin, unless it would stall again.
+    fn settled(&mut self, left: Left, now: Instant) -> Result<State, Failure> {
         if self.sink.failed().is_some() {
             self.sink.rebuild(&self.settings)?;
         }
+        if left == Left::RegistryStalled {
+            let Connector { registry, .. } = &*self.connector;
+            let (registry, telemetry) = (Arc::clone(registry), Arc::clone(&self.telemetry));
+            let probe = Probe::start(&self.runtime, &self.stop.wake, registry, telemetry);
+            return Ok(State::Probing(probe));
+        }
         Ok(State::Backoff { until: now + self.backoff.next() })
+    }
+
+    fn probing(&mut self, mut probe: Probe) -> State {
+        if probe.has_answer() {
+            tracing::info!("the registry answers again");
+            return self.connect();
+        }
+        if let Some(failure) = probe.failure() {
+            let message = format!("replication is left until the registry answers: {failure}");
+            self.not_ready = Some(NotReady::new(Reason::Registry, message));
+        }
+        let waited = Instant::now();
+        wait(None, false, &self.stop.wake, IDLE);
+        self.metrics.spent(Activity::WaitingRegistry, waited.elapsed());
+        State::Probing(probe)
     }
 
     fn begin_stop(&mut self, closing: Option<Box<Closing>>, now: Instant) -> State {
@@ -506,11 +558,15 @@ impl Pump {
 }
 
 impl State {
-    fn shown(&self) -> Shown {
+    /// As others see it; what is waited for tells the ways to wait apart.
+    fn shown(&self, not_ready: Option<&NotReady>) -> Shown {
+        let slot_is_held = not_ready.is_some_and(|why| why.reason == Reason::SlotActive);
         match self {
+            State::Connect(_) | State::Backoff { .. } if slot_is_held => Shown::AcquiringSlot,
             State::Connect(_) | State::Backoff { .. } => Shown::Connecting,
             State::Streaming(_) => Shown::Streaming,
-            State::Settling { .. } => Shown::Rebuilding,
+            State::Settling { left: Left::Lost, .. } => Shown::Rebuilding,
+            State::Settling { .. } | State::Probing(_) => Shown::Stalled,
             State::Stopping { .. } => Shown::Draining,
             State::Stopped => Shown::Stopped,
         }
@@ -521,7 +577,8 @@ fn reason(failure: &Failure) -> Reason {
     match (failure.class, failure.kind) {
         (Class::Stop, _) => Reason::Failed,
         (_, "slot_active") => Reason::SlotActive,
-        (_, "kafka" | "delivery") => Reason::Kafka,
+        (_, "kafka") => Reason::Kafka,
+        (_, "delivery") => Reason::Rebuilding,
         (_, "registry") => Reason::Registry,
         (_, "stall") => Reason::Stalled,
         _ => Reason::Postgres,

@@ -21,9 +21,9 @@ use crate::kafka::TopicName;
 use crate::kafka::topics::TopicSpec;
 use crate::outbox::{Destination, Router, RouterInput};
 use crate::pgoutput::Relation;
-use crate::postgres::catalog::{self, TableFacts, Types};
+use crate::postgres::catalog::{self, RelationKind, TableFacts, Types};
 use crate::postgres::whitelist::{Learned, Listed, Role, Whitelist};
-use crate::registry::{Registry, SchemaId, Subject};
+use crate::registry::{self, Registry, SchemaId, Subject};
 use crate::telemetry::Telemetry;
 
 /// A relation whose rows wait for a plan.
@@ -90,6 +90,22 @@ pub(super) struct Prefetched {
     pub(super) at: Instant,
 }
 
+/// A relation that nothing lists, as the catalog has it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stranger {
+    /// A table of its own.
+    Standalone,
+    Gone,
+}
+
+/// The failure of what is tried again.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    /// As [`Failure::kind`].
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+}
+
 /// For so long after a connect the prefetched facts stand for the present ones. They serve the
 /// relation messages that follow at once, and are only a hint.
 const PREFETCH_HOLDS: Duration = Duration::from_secs(30);
@@ -106,7 +122,7 @@ pub(super) struct Preparer {
     pub(super) database: String,
     pub(super) context_headers: Option<ContextHeaders>,
     pub(super) prefetched: Prefetched,
-    pub(super) waiting: Mutex<Option<String>>,
+    pub(super) waiting: Mutex<Option<Waiting>>,
 }
 
 impl Preparer {
@@ -137,7 +153,7 @@ impl Preparer {
     }
 
     /// The last failure of what is being tried again.
-    pub(super) fn last_failure(&self) -> Option<String> {
+    pub(super) fn last_failure(&self) -> Option<Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -162,14 +178,16 @@ impl Preparer {
                 return Err(failure);
             }
             self.telemetry.failure(&failure);
-            if self.set_waiting(Some(failure.message.clone())).is_none() {
+            let pause = backoff.after(&failure);
+            let waiting = Waiting { kind: failure.kind, message: failure.message.clone() };
+            if self.set_waiting(Some(waiting)).is_none() {
                 tracing::warn!(table = what, error = %failure, "waiting for schemas or topic");
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
-    fn set_waiting(&self, failure: Option<String>) -> Option<String> {
+    fn set_waiting(&self, failure: Option<Waiting>) -> Option<Waiting> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *waiting, failure)
     }
@@ -206,24 +224,74 @@ impl Preparer {
         let Relation { oid, schema, name, .. } = relation;
         match whitelist.learn(&self.control, *oid, schema, name).await? {
             Learned::Listed => Ok(whitelist.entries.get(oid).cloned()),
-            Learned::Unlisted => Ok(None),
-            Learned::Vanished if self.settings.postgres.publication_manage == Manage::Never => {
-                tracing::warn!(table = relation.qualified(), "unlisted and gone: its rows stay");
-                Ok(None)
-            }
-            Learned::Vanished => Err(Failure::stop(
-                "whitelist",
-                format!(
-                    "rows of {} arrive, which the catalog does not know any more and no [[table]] \
-                     lists by name: whether it belonged to a listed table cannot be told",
-                    relation.qualified()
-                ),
-            )
-            .remedy(format!(
-                "list it by name ([[table]] name = \"{}\") to deliver its rows",
-                relation.qualified()
-            ))),
+            Learned::Unlisted => self.judge_stranger(whitelist, relation, Stranger::Standalone),
+            Learned::Vanished => self.judge_stranger(whitelist, relation, Stranger::Gone),
         }
+    }
+
+    /// Rows arrive of a relation that nothing lists. It may have been a partition of a listed
+    /// table, whose rows are published under their own names with
+    /// `publish_via_partition_root = false`: once it was detached or dropped nothing says so but
+    /// its columns. A publication of ours has nothing but what is or was listed; a wider one of
+    /// the operator's brings strangers all the time.
+    fn judge_stranger(
+        &self,
+        whitelist: &Whitelist,
+        relation: &Relation,
+        stranger: Stranger,
+    ) -> Result<Option<Listed>, Failure> {
+        let never = self.settings.postgres.publication_manage == Manage::Never;
+        let alike = self.partitioned_alike(whitelist, relation);
+        let name = relation.qualified();
+        let (what, was) = match stranger {
+            Stranger::Standalone => ("which no [[table]] lists", "until it was detached"),
+            Stranger::Gone => (
+                "which the catalog does not know any more and no [[table]] lists by name",
+                "until it was dropped",
+            ),
+        };
+        let partition = alike.map(|alike| {
+            format!("it has the columns of {alike}, and may have been a partition of it {was}")
+        });
+        let stops = match (stranger, never) {
+            (Stranger::Gone, false) => true,
+            (Stranger::Standalone, true) => false,
+            (Stranger::Gone, true) | (Stranger::Standalone, false) => partition.is_some(),
+        };
+        if !stops {
+            if stranger == Stranger::Gone || partition.is_some() {
+                tracing::warn!(table = name, partition, "{what}: its rows stay");
+            }
+            return Ok(None);
+        }
+        let why = partition
+            .unwrap_or_else(|| "whether it belonged to a listed table cannot be told".to_owned());
+        Err(Failure::stop("whitelist", format!("rows of {name} arrive, {what}: {why}")).remedy(
+            format!(
+                "list it by name ([[table]] name = \"{name}\", with the settings of the table that \
+                 it belonged to) to deliver its rows, at least until they have passed"
+            ),
+        ))
+    }
+
+    /// A listed partitioned table whose partitions are published under their own names and whose
+    /// columns are those of the relation.
+    fn partitioned_alike(&self, whitelist: &Whitelist, relation: &Relation) -> Option<String> {
+        if self.settings.postgres.publish_via_partition_root {
+            return None;
+        }
+        let has = |name: &str, type_oid| {
+            relation.columns.iter().any(|own| own.name == name && own.type_oid == type_oid)
+        };
+        let alike = |table: &&TableFacts| {
+            let sent = table.columns.iter().filter(|column| !column.generated);
+            table.kind == RelationKind::Partitioned
+                && whitelist.entries.contains_key(&table.oid)
+                && sent.clone().count() == relation.columns.len()
+                && sent.clone().all(|column| has(&column.name, column.type_oid))
+        };
+        let table = self.prefetched.tables.iter().find(alike)?;
+        Some(format!("{}.{}", table.schema, table.name))
     }
 
     async fn shape(&self, wanted: &Wanted, listed: &Listed) -> Result<TableShape, Failure> {
@@ -263,12 +331,11 @@ impl Preparer {
     }
 
     fn rules(&self, listed: &Listed) -> ShapeRules {
-        match listed.role {
-            Role::Table { rule } => {
-                self.settings.tables.get(rule).map_or_else(ShapeRules::default, ShapeRules::from)
-            }
-            Role::Outbox { .. } => ShapeRules::default(),
-        }
+        let rule = match listed.role {
+            Role::Table { rule } => self.settings.tables.get(rule),
+            Role::Outbox { .. } => None,
+        };
+        ShapeRules::new(rule, &self.settings.format)
     }
 
     async fn table(
@@ -286,11 +353,10 @@ impl Preparer {
         let schemas = debezium::schemas(&settings.name, shape, &settings.format);
         self.ensure(TopicSpec::new(Arc::clone(&topic), &rule.topics)).await?;
         let key_schema = match &schemas.key {
-            Some(text) => Some(self.registry.register(&Subject::key_of(&topic), text).await?),
+            Some(text) => Some(self.register(&Subject::key_of(&topic), text, shape).await?),
             None => None,
         };
-        let value_schema =
-            self.registry.register(&Subject::value_of(&topic), &schemas.value).await?;
+        let value_schema = self.register(&Subject::value_of(&topic), &schemas.value, shape).await?;
         let plan = TablePlan::compile(PlanInput {
             name: &settings.name,
             database: &self.database,
@@ -304,6 +370,34 @@ impl Preparer {
         })
         .map_err(|error| Failure::stop("schema", error.to_string()))?;
         Ok(Plan::Table(Box::new(plan)))
+    }
+
+    /// Registers a table's schema; a refusal that may be about a column's default names the column.
+    async fn register(
+        &self,
+        subject: &Subject,
+        schema: &str,
+        shape: &TableShape,
+    ) -> Result<SchemaId, Failure> {
+        let error = match self.registry.register(subject, schema).await {
+            Ok(id) => return Ok(id),
+            Err(error) => error,
+        };
+        let contested = shape.contested_defaults();
+        let about_defaults =
+            matches!(error, registry::Error::Invalid { .. }) && !contested.is_empty();
+        let failure = Failure::from(error);
+        if !about_defaults {
+            return Err(failure);
+        }
+        let columns = contested.join(", ");
+        Err(failure.remedy(format!(
+            "most likely the registry's own rule refuses the default of {columns} in {}.{}, which \
+             Avro allows (a text that reads as JSON, or a float that is no finite number): leave \
+             defaults out of schemas, with column_defaults = false in [format], drop the default \
+             in Postgres, or set exclude_columns",
+            shape.schema, shape.name
+        )))
     }
 
     fn outbox(&self, rule: usize, shape: &TableShape) -> Result<Plan, Failure> {

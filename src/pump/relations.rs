@@ -20,7 +20,7 @@ use crate::outbox::{Destination, Router};
 use crate::pgoutput::{Relation, RelationMessage};
 use crate::postgres::Oid;
 use crate::postgres::whitelist::{self, Listed, Whitelist};
-use crate::telemetry::{PumpMetrics, TableIndex};
+use crate::telemetry::{NotReady, PumpMetrics, Reason, TableIndex};
 
 /// A relation as last announced.
 pub(super) struct Known {
@@ -173,10 +173,19 @@ impl Relations {
         self.known.get(&oid).map_or_else(|| oid.to_string(), |known| known.relation.qualified())
     }
 
-    /// What a waiting relation waits for.
-    pub(super) fn describe_wait(&self, oid: Oid) -> String {
-        let failure = self.preparer.last_failure().map(|failure| format!(": {failure}"));
-        format!("{} waits for its schemas or topic{}", self.name(oid), failure.unwrap_or_default())
+    /// What a waiting relation waits for. Without a failure so far it is the registry, whose
+    /// answers take the longest.
+    pub(super) fn describe_wait(&self, oid: Oid) -> NotReady {
+        let failure = self.preparer.last_failure();
+        let reason = match failure.as_ref().map(|failure| failure.kind) {
+            Some("kafka") => Reason::Kafka,
+            Some("postgres") => Reason::Postgres,
+            _ => Reason::Registry,
+        };
+        let failure = failure.map(|failure| format!(": {}", failure.message));
+        let failure = failure.unwrap_or_default();
+        let message = format!("{} waits for its schemas or topic{failure}", self.name(oid));
+        NotReady::new(reason, message)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::apply::Messages;
 use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
-use super::sink::Source;
+use super::sink::{self, Source};
 use super::task::Task;
 use super::topics::Topics;
 use super::wake::Wake;
@@ -30,6 +30,7 @@ use crate::failure::Failure;
 use crate::kafka::topics::TopicSpec;
 use crate::kafka::{Admin, position_topic};
 use crate::postgres::catalog::{self, ServerInfo};
+use crate::postgres::claim;
 use crate::postgres::control::{self, Control};
 use crate::postgres::publication::{self, Publications};
 use crate::postgres::replication::{Client, Error as ReplicationError, StartReplication, Stream};
@@ -61,6 +62,8 @@ pub(super) struct Connector {
     pub(super) whitelist: Mutex<Option<Arc<Whitelist>>>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) wake: Wake,
+    /// For the server of the present attempt, as soon as its settings are known.
+    pub(super) message_timeout: Mutex<Option<Duration>>,
 }
 
 /// What both sides say before anything is changed.
@@ -83,8 +86,12 @@ impl Connector {
         if let Decision::Refuse(_) = self.decide(&found) {
             self.look_again(&mut found, &admin).await?;
         }
+        let claims = self.claim(&mut found, &admin).await?;
         let publications = self.publish(&found).await?;
         let done = self.settle_position(&found).await?;
+        if claims {
+            claim::release(&found.control.client, &self.settings.postgres.slot).await?;
+        }
         let messages = self.messages(&admin, &found.info.database).await?;
         drop(admin);
         let prefetched = prefetch(&found.control, &found.whitelist).await?;
@@ -104,6 +111,7 @@ impl Connector {
         let mut replication =
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         let info = catalog::server_info(&control.client).await?;
+        self.tell(sink::message_timeout(info.wal_sender_timeout));
         let server = standing::server(&mut replication, &info, &self.settings).await?;
         let before = self.whitelist.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = before.as_deref();
@@ -117,6 +125,18 @@ impl Connector {
         Ok(Found { control, replication, info, server, whitelist, position: None, slot })
     }
 
+    /// Says it while the rest of the connecting goes on, so that a new producer costs no time.
+    fn tell(&self, message_timeout: Duration) {
+        *self.message_timeout.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(message_timeout);
+        self.wake.wake();
+    }
+
+    /// The timeout of the server that is being connected to, once.
+    pub(super) fn told(&self) -> Option<Duration> {
+        self.message_timeout.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Position, slot and server were read side by side, and another instance may have moved them
     /// meanwhile. Read in this order they cannot contradict each other by that alone: whoever
     /// confirms writes the position first, and what is delivered was flushed before.
@@ -126,6 +146,17 @@ impl Connector {
         found.server =
             standing::server(&mut found.replication, &found.info, &self.settings).await?;
         Ok(())
+    }
+
+    /// Whoever is going to make or take a slot and its first position claims it, and looks once
+    /// more: another instance may have done the same meanwhile. See [`startup`]'s argument.
+    async fn claim(&self, found: &mut Found, admin: &Admin) -> Result<bool, Failure> {
+        if matches!(self.decide(found), Decision::Resume { .. } | Decision::Refuse(_)) {
+            return Ok(false);
+        }
+        claim::claim(&found.control.client, &self.settings.postgres.slot).await?;
+        self.look_again(found, admin).await?;
+        Ok(true)
     }
 
     async fn publish(&self, found: &Found) -> Result<Publications, Failure> {

@@ -12,7 +12,7 @@ use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Ticket};
 use crate::failure::Failure;
 use crate::kafka::topics::acl_command;
 use crate::kafka::{
-    Batch, Connection, ErrorClass, ErrorCode, Outcome, Producer, Report, SendError, Token,
+    Batch, Connection, ErrorClass, ErrorCode, Inquiry, Outcome, Producer, Report, SendError, Token,
     TopicName, position_topic,
 };
 use crate::postgres::{Lsn, PgTime, Timeline};
@@ -76,13 +76,35 @@ pub(super) struct Source {
     pub(super) timeline: Timeline,
 }
 
-/// Finite, so that a process that was paused cannot send old values long after its successor; and
-/// longer than most broker restarts.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long the producer tries to deliver a record before it gives up (`message.timeout.ms`):
+/// twice the server's `wal_sender_timeout`, and at least a minute.
+///
+/// Finite, because a process that was paused must not send old values long after its successor has
+/// taken over, which is when the server has missed it for `wal_sender_timeout`. And no shorter,
+/// because a delivery that is given up is repeated: outages that the server sits out with its
+/// client are sat out, and so are restarts of brokers. A server that never gives up on its client
+/// (0) says nothing about when a successor can come; it is taken for one with the default.
+pub(super) fn message_timeout(wal_sender_timeout: Duration) -> Duration {
+    if wal_sender_timeout.is_zero() {
+        return DEFAULT_MESSAGE_TIMEOUT;
+    }
+    wal_sender_timeout.saturating_mul(2).clamp(MIN_MESSAGE_TIMEOUT, MAX_MESSAGE_TIMEOUT)
+}
+
+/// Of a server with the default `wal_sender_timeout` of a minute.
+const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Most restarts of a broker take less.
+const MIN_MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The most that librdkafka takes.
+const MAX_MESSAGE_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 pub(super) struct Sink {
     producer: Producer,
     bootstrap_servers: String,
+    /// The producer's; see [`message_timeout`].
+    message_timeout: Duration,
     reports: Vec<Report>,
     ledger: Ledger,
     confirmation: Confirmation,
@@ -100,11 +122,15 @@ pub(super) struct Sink {
 }
 
 impl Sink {
+    /// The producer looks for its brokers while Postgres is connected to, so it is made before
+    /// that server's `wal_sender_timeout` is known: for the default, which most servers have.
     pub(super) fn new(settings: &Settings, now: Instant) -> Result<Sink, Failure> {
-        let producer = Producer::new(&settings.name, &settings.kafka, MESSAGE_TIMEOUT)?;
+        let message_timeout = DEFAULT_MESSAGE_TIMEOUT;
+        let producer = Producer::new(&settings.name, &settings.kafka, message_timeout)?;
         Ok(Sink {
             producer,
             bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
+            message_timeout,
             reports: Vec::new(),
             ledger: Ledger::new(0, Lsn::INVALID),
             confirmation: Confirmation::new(Lsn::INVALID),
@@ -133,9 +159,25 @@ impl Sink {
     /// Replaces the producer after a failed delivery. Nothing may be in flight.
     pub(super) fn rebuild(&mut self, settings: &Settings) -> Result<(), Failure> {
         debug_assert_eq!(self.producer.in_flight(), 0, "a producer replaced under its records");
-        self.producer = Producer::new(&settings.name, &settings.kafka, MESSAGE_TIMEOUT)?;
+        self.producer = Producer::new(&settings.name, &settings.kafka, self.message_timeout)?;
         self.failed = None;
         Ok(())
+    }
+
+    /// Takes over the timeout of the server that is being connected to, with a new producer if it
+    /// is another one. Nothing may be in flight.
+    pub(super) fn set_message_timeout(
+        &mut self,
+        settings: &Settings,
+        message_timeout: Duration,
+    ) -> Result<(), Failure> {
+        if message_timeout == self.message_timeout {
+            return Ok(());
+        }
+        self.message_timeout = message_timeout;
+        let shown = humantime::format_duration(message_timeout);
+        tracing::debug!(message_timeout = %shown, "the producer is made anew for this server");
+        self.rebuild(settings)
     }
 
     /// Hands the rest of `batch` to the producer, in order, as records of the open unit.
@@ -287,6 +329,11 @@ impl Sink {
         self.progressed
     }
 
+    /// Asks about topics over the producer's connections.
+    pub(super) fn inquiry(&self) -> Inquiry {
+        self.producer.inquiry()
+    }
+
     /// No broker can be reached: known at once, long before a delivery fails.
     pub(super) fn not_ready(&self) -> Option<NotReady> {
         if self.producer.connected() != Connection::Down {
@@ -320,4 +367,19 @@ pub(super) fn unix_micros() -> i64 {
 fn since(commit_time: PgTime, unix_micros: i64) -> Duration {
     let micros = unix_micros.saturating_sub(commit_time.unix_micros());
     Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_given_up_after_twice_the_servers_patience() {
+        let of = |seconds| message_timeout(Duration::from_secs(seconds)).as_secs();
+        assert_eq!(of(60), DEFAULT_MESSAGE_TIMEOUT.as_secs());
+        assert_eq!(of(600), 1200);
+        assert_eq!(of(5), 60, "longer than a broker's restart");
+        assert_eq!(of(0), 120, "never is not for ever");
+        assert_eq!(of(i32::MAX as u64), MAX_MESSAGE_TIMEOUT.as_secs());
+    }
 }

@@ -23,7 +23,7 @@ use crate::pgoutput::Message;
 use crate::postgres::replication::{Fill, Stream};
 use crate::postgres::wire::{Event, ServerError};
 use crate::postgres::{Lsn, Oid, PgTime};
-use crate::telemetry::{Activity, NotReady, PumpMetrics, Reason, RecordKind};
+use crate::telemetry::{Activity, NotReady, PumpMetrics, RecordKind};
 
 /// Why messages are not being read.
 #[derive(Debug)]
@@ -145,14 +145,15 @@ impl Streaming {
 
     /// Why the stream does not flow, if it does not.
     pub(super) fn not_ready(&self, now: Instant) -> Option<NotReady> {
-        if now.saturating_duration_since(self.phase_since) < NOTICEABLE {
-            return None;
-        }
+        self.waits_for().filter(|_| now.saturating_duration_since(self.phase_since) >= NOTICEABLE)
+    }
+
+    /// The schema or topic that is waited for, if one is.
+    pub(super) fn waits_for(&self) -> Option<NotReady> {
         match &self.phase {
             Phase::Read | Phase::QueueFull(_) => None,
             Phase::AwaitPlan(relation) | Phase::AwaitDestination(relation, _) => {
-                let waiting = self.relations.describe_wait(*relation);
-                Some(NotReady::new(Reason::Registry, waiting))
+                Some(self.relations.describe_wait(*relation))
             }
         }
     }

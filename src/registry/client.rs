@@ -33,6 +33,8 @@ pub struct Registry {
     auto_register: bool,
     ids: Mutex<HashMap<Subject, HashMap<Arc<str>, SchemaId>>>,
     schemas: Mutex<HashMap<SchemaId, Arc<str>>>,
+    /// The last registration without a usable answer.
+    unanswered: Mutex<Option<(Subject, Arc<str>)>>,
 }
 
 impl Registry {
@@ -61,6 +63,7 @@ impl Registry {
             auto_register: settings.auto_register,
             ids: Mutex::default(),
             schemas: Mutex::default(),
+            unanswered: Mutex::default(),
         })
     }
 
@@ -79,6 +82,35 @@ impl Registry {
         if let Some(id) = self.known(subject, schema) {
             return Ok(id);
         }
+        let outcome = self.ask_for_id(subject, schema).await;
+        let mut unanswered = lock(&self.unanswered);
+        match &outcome {
+            Err(error) if error.is_retry() => {
+                *unanswered = Some((subject.clone(), Arc::from(schema)));
+            }
+            _ => {
+                unanswered.take_if(|(asked, text)| asked == subject && **text == *schema);
+            }
+        }
+        outcome
+    }
+
+    /// Asks once more what had no usable answer last: a registry that serves reads alone (its
+    /// storage is away) answers [`probe`](Self::probe), and still gives no id. Without such a
+    /// question this is [`probe`](Self::probe).
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub async fn ask_again(&self) -> Result<(), Error> {
+        let unanswered = lock(&self.unanswered).clone();
+        match unanswered {
+            Some((subject, schema)) => self.register(&subject, &schema).await.map(|_| ()),
+            None => self.probe().await,
+        }
+    }
+
+    async fn ask_for_id(&self, subject: &Subject, schema: &str) -> Result<SchemaId, Error> {
         let path: &[&str] = if self.auto_register {
             &["subjects", subject.as_str(), "versions"]
         } else {

@@ -90,11 +90,12 @@ impl Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = error.to_string();
-        let failure = if error.is_retry() {
+        let mut failure = if error.is_retry() {
             Failure::retry("registry", message)
         } else {
             Failure::stop("registry", message)
         };
+        failure.after = error.retry_after();
         failure.remedy(error.remedy())
     }
 }

@@ -202,6 +202,7 @@ mod tests {
         telemetry.reconnect("postgres");
         telemetry.failure(&Failure::stop("slot", "lost"));
         telemetry.registry_request("register", "ok", Duration::from_millis(20));
+        telemetry.partitions_changed("orders", 3, 6);
     }
 
     #[test]

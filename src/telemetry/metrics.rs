@@ -64,6 +64,7 @@ pub const COMMIT_TO_ACKNOWLEDGE: &str = "walferry_commit_to_acknowledge_seconds"
 pub const PUMP_TIME: &str = "walferry_pump_seconds_total";
 pub const RECONNECTS: &str = "walferry_reconnects_total";
 pub const ERRORS: &str = "walferry_errors_total";
+pub const PARTITION_CHANGES: &str = "walferry_partition_changes_total";
 pub const REGISTRY_REQUESTS: &str = "walferry_registry_requests_total";
 pub const REGISTRY_SECONDS: &str = "walferry_registry_request_seconds";
 
@@ -115,6 +116,11 @@ pub const ALL: &[Metric] = &[
     ),
     counter(RECONNECTS, &["cause"], "Times that replication was started again."),
     counter(ERRORS, &["kind", "class"], "Failures, by where and by what can be done."),
+    counter(
+        PARTITION_CHANGES,
+        &["topic"],
+        "Times that the number of partitions of a topic in use was found changed.",
+    ),
     counter(REGISTRY_REQUESTS, &["operation", "outcome"], "Requests to the schema registry."),
     histogram(REGISTRY_SECONDS, &[], "Duration of requests to the schema registry."),
 ];
@@ -128,6 +134,11 @@ pub fn find(name: &str) -> Option<&'static Metric> {
 /// Adds one to a counter that is too rare to keep a handle of.
 pub(super) fn increment(name: &'static str, labels: &[(&'static str, &'static str)]) {
     metrics::counter!(name, labels).increment(1);
+}
+
+/// The same with a value of the label that is not known before.
+pub(super) fn counted(name: &'static str, label: &'static str, value: &str) {
+    metrics::counter!(name, label => value.to_owned()).increment(1);
 }
 
 /// Gives every description to the recorder that is in force.

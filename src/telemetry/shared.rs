@@ -32,6 +32,7 @@ pub struct Telemetry {
     server: Mutex<ServerHistory>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     last_failure: Mutex<Option<LastFailure>>,
+    partition_changes: Mutex<VecDeque<PartitionChange>>,
     pub(super) tables: Mutex<Vec<Arc<TableTotals>>>,
     pub(super) activities: [AtomicU64; Activity::ALL.len()],
     pub(super) commit_to_acknowledge: Histogram,
@@ -75,6 +76,18 @@ struct LastFailure {
     message: String,
 }
 
+/// A topic whose keys are spread otherwise than before.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PartitionChange {
+    pub(crate) topic: String,
+    pub(crate) before: i32,
+    pub(crate) now: i32,
+    at: String,
+}
+
+/// Changes remembered for `/status`: the newest.
+const MAX_PARTITION_CHANGES: usize = 20;
+
 /// `/status` as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusView {
@@ -96,6 +109,7 @@ pub(super) struct StatusView {
     pub(super) server: Option<ServerView>,
     pub(super) reconnects: BTreeMap<&'static str, u64>,
     last_failure: Option<LastFailure>,
+    partition_changes: Vec<PartitionChange>,
     pub(super) tables: Vec<TableView>,
     #[serde(skip)]
     pub(super) states: Vec<State>,
@@ -128,6 +142,7 @@ impl Telemetry {
             server: Mutex::default(),
             reconnects: Mutex::default(),
             last_failure: Mutex::default(),
+            partition_changes: Mutex::default(),
             tables: Mutex::default(),
             activities: Default::default(),
             commit_to_acknowledge: Histogram::default(),
@@ -194,6 +209,22 @@ impl Telemetry {
         });
     }
 
+    /// The number of partitions of a topic in use has changed.
+    pub(crate) fn partitions_changed(&self, topic: &str, before: i32, now: i32) {
+        metrics::counted(metrics::PARTITION_CHANGES, "topic", topic);
+        let mut changes = lock(&self.partition_changes);
+        if changes.len() == MAX_PARTITION_CHANGES {
+            changes.pop_front();
+        }
+        let at = rfc3339(SystemTime::now());
+        changes.push_back(PartitionChange { topic: topic.to_owned(), before, now, at });
+    }
+
+    /// The newest changes of that kind, the last one last.
+    pub(crate) fn partition_changes(&self) -> Vec<PartitionChange> {
+        lock(&self.partition_changes).iter().cloned().collect()
+    }
+
     /// One request to the registry: `operation` such as `register`, `outcome` such as `ok`,
     /// `incompatible`, `unavailable`.
     pub fn registry_request(
@@ -255,6 +286,7 @@ impl Telemetry {
             server,
             reconnects: lock(&self.reconnects).clone(),
             last_failure: lock(&self.last_failure).clone(),
+            partition_changes: self.partition_changes(),
             tables: self.table_views(),
             states,
         }

@@ -117,6 +117,34 @@ async fn certificates_of_server_and_client_are_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_at_tls_1_2_is_spoken_to() {
+    let options = Options::default().setting("ssl_max_protocol_version = 'TLSv1.2'");
+    let postgres = Postgres::own(Postgres::default_version(), options).await;
+    let (database, kafka) = (postgres.database("tls_1_2").await, Kafka::shared().await);
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let user = format!("{}:{PASSWORD}", role(&database).await);
+    let ca = postgres.certificates().authority().display().to_string();
+    let parameters = format!("sslmode=verify-full&sslrootcert={ca}&channel_binding=require");
+    let config = config("tls_1_2", &database, &database.url_as(&user, &parameters)).await;
+    assert_eq!(works(&config, kafka, &database).await, 2);
+}
+
+/// The system's roots are those that OpenSSL's variable names.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_roots_of_the_system_verify_the_server() {
+    let (database, kafka, _) = database("system_roots").await;
+    let certificates = kafka.certificates();
+    let user = format!("{}:{PASSWORD}", role(&database).await);
+    let url = database.url_as(&user, "sslmode=verify-full&sslrootcert=system");
+    let with = async |roots: std::path::PathBuf| {
+        let roots = roots.display().to_string();
+        config("system_roots", &database, &url).await.env("SSL_CERT_FILE", &roots)
+    };
+    assert_eq!(works(&with(certificates.authority()).await, kafka, &database).await, 2);
+    refused(&with(certificates.stranger()).await, &["sslrootcert"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_unix_socket_and_a_list_of_hosts_lead_to_the_server() {
     let (database, kafka, _) = database("hosts").await;
     let config = config("socket", &database, &database.socket_url()).await;
@@ -124,9 +152,10 @@ async fn a_unix_socket_and_a_list_of_hosts_lead_to_the_server() {
 
     // First a dead port, then a server that takes no writes, then the right one.
     let dead = integration_tests::services::free_port();
-    let old = Postgres::shared_version(14).await;
+    let other = if Postgres::default_version() == 14 { 18 } else { 14 };
+    let other = Postgres::shared_version(other).await;
     let name = database.name();
-    let maintenance = old.existing_database("postgres");
+    let maintenance = other.existing_database("postgres");
     maintenance.execute(&format!("CREATE DATABASE {name}")).await;
     maintenance
         .execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"))
@@ -134,7 +163,7 @@ async fn a_unix_socket_and_a_list_of_hosts_lead_to_the_server() {
     let url = format!(
         "postgres://postgres@127.0.0.1:{dead},127.0.0.1:{},127.0.0.1:{}/{name}?sslmode=disable\
          &target_session_attrs=read-write",
-        old.port(),
+        other.port(),
         database.port()
     );
     works(&self::config("hosts", &database, &url).await, kafka, &database).await;

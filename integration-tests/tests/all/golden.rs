@@ -3,7 +3,14 @@
 //! Columns that Debezium drops, of types that it has no mapping for, are left out by
 //! `exclude_columns`: they arrive here, as text. Nothing else may differ but the header
 //! `walferry.before`.
+//!
+//! Debezium ran on PostgreSQL 15. Columns of types that 14 does not know are taken out of both sides
+//! there ([`Golden::without`]); the rest is compared as it is elsewhere.
 
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
+use apache_avro::writer::datum::GenericDatumWriter;
 use integration_tests::{Config, Database, Kafka, Postgres, Record, Registry, Walferry, wait};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -39,9 +46,12 @@ const TYPES: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EX
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemas_and_rows_equal_debezium_s() {
-    let golden = golden();
+    let mut golden = golden();
     let (postgres, kafka, registry) =
         (Postgres::shared().await, Kafka::shared().await, Registry::shared().await);
+    if postgres.version() < 15 {
+        golden.iter_mut().for_each(|golden| NUMERIC_OF_15.iter().for_each(|t| golden.without(t)));
+    }
     let database = postgres.database("golden").await;
     database.execute(TYPES).await;
     for sql in golden.iter().flat_map(|golden| &golden.setup) {
@@ -83,6 +93,73 @@ async fn schemas_and_rows_equal_debezium_s() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+/// A scale below zero or above the precision.
+const NUMERIC_OF_15: [&str; 2] = ["numeric(5,-2)", "numeric(3,5)"];
+
+impl Golden {
+    /// Takes the column of this type out of the SQL, the schema, and the rows.
+    fn without(&mut self, sql_type: &str) {
+        let definition = self.setup.iter().find_map(|sql| {
+            let (before, _) = sql.split_once(&format!(" {sql_type}"))?;
+            Some(before.rsplit(", ").next().expect("a part").to_owned())
+        });
+        let Some(column) = definition else { return };
+        for sql in &mut self.setup {
+            *sql = without_items(sql, &format!("{column} {sql_type}"));
+        }
+        self.changes = without_items(&self.changes, &format!("::{sql_type}"));
+
+        let old = rows_schema(&self.value);
+        let mut schema: Json = serde_json::from_str(&self.value).expect("a schema");
+        let fields = schema["fields"][0]["type"][1]["fields"].as_array_mut().expect("fields");
+        let taken = fields.iter().position(|field| field["name"] == *column).expect("the column");
+        let next = fields.get(taken + 1).expect("a column behind")["name"].clone();
+        let start = |name: &str| {
+            let name = format!(r#""name":"{name}""#);
+            let at = self.value.find(&name).expect("the field");
+            self.value[..at].rfind('{').expect("its object")
+        };
+        let (from, to) = (start(&column), start(next.as_str().expect("a name")));
+        self.value.replace_range(from..to, "");
+        let new = rows_schema(&self.value);
+        for record in &mut self.records {
+            if let Some(rows) = &mut record.rows {
+                *rows = hex(&without_column(&unhex(rows), &column, &old, &new));
+            }
+        }
+    }
+}
+
+/// The text without those of its comma-separated items that hold `part`.
+fn without_items(sql: &str, part: &str) -> String {
+    let items: Vec<&str> = sql.split(", ").filter(|item| !item.contains(part)).collect();
+    items.join(", ")
+}
+
+/// The schema of `before` and `after` of a value's schema.
+fn rows_schema(value: &str) -> Schema {
+    let schema: Json = serde_json::from_str(value).expect("a schema");
+    let row = schema["fields"][0]["type"].clone();
+    Schema::parse(&row).expect("the schema of a row")
+}
+
+/// `before` and `after`, read by one schema and written by another that lacks the column.
+fn without_column(mut rows: &[u8], column: &str, old: &Schema, new: &Schema) -> Vec<u8> {
+    let reader = GenericDatumReader::builder(old).build().expect("a reader");
+    let writer = GenericDatumWriter::builder(new).build().expect("a writer");
+    let mut written = Vec::new();
+    while !rows.is_empty() {
+        let mut row = reader.read_value(&mut rows).expect("a row");
+        if let Value::Union(_, value) = &mut row
+            && let Value::Record(fields) = &mut **value
+        {
+            fields.retain(|(name, _)| name != column);
+        }
+        written.extend(writer.write_value_to_vec(row).expect("a row"));
+    }
+    written
 }
 
 fn compare(golden: &Golden, records: &[Record], differences: &mut Vec<String>) {
@@ -149,6 +226,11 @@ fn before_source(datum: &[u8]) -> &[u8] {
     let version = b"\x163.6.3.Final";
     let at = datum.windows(version.len()).position(|window| window == version);
     &datum[..at.expect("a source")]
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

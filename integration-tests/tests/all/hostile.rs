@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use integration_tests::fake_registry::Answer;
 use integration_tests::{
-    Config, Database, Decoder, FakeRegistry, Kafka, Listener, Postgres, Registry, Walferry, unique,
-    wait,
+    Config, Database, Decoder, FakeRegistry, Kafka, Listener, Postgres, Proxy, Registry, Walferry,
+    unique, wait,
 };
 use serde_json::json;
 
@@ -42,6 +42,46 @@ async fn tables_that_would_share_a_topic_are_refused() {
     let topic = derived.topic("public.a_b");
     stops(&Walferry::start(&derived), &["public.a b and public.a$b", &topic, "`topic`"]).await;
     assert!(!kafka.topics().await.contains(&topic));
+}
+
+/// A role that may write nothing by default cannot make publications, and needs to do nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_role_stops_with_what_makes_an_exception() {
+    let (database, kafka, registry) = database("read_only").await;
+    let role = unique("reader");
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN SUPERUSER REPLICATION PASSWORD 'reader';
+             ALTER ROLE {role} SET default_transaction_read_only = on;
+             CREATE TABLE t (id int PRIMARY KEY)"
+        ))
+        .await;
+    let config = Config::new("read_only", &database, kafka, registry)
+        .postgres_url(&database.url_as(&role, ""))
+        .postgres("password = \"reader\"")
+        .table("public.t");
+    let exception = format!(
+        "ALTER ROLE \"{role}\" IN DATABASE \"{}\" SET default_transaction_read_only = off",
+        database.name()
+    );
+    stops(&Walferry::start(&config), &["default_transaction_read_only is on", &exception]).await;
+    database.execute(&exception).await;
+    let walferry = Walferry::run(&config).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+
+    // With the publications there nothing is written, and all works without the exception.
+    database.execute(&exception.replace("= off", "= on")).await;
+    database.execute(&format!("SELECT pg_drop_replication_slot('{}')", config.slot())).await;
+    let again = Config::new("read_only_again", &database, kafka, registry)
+        .postgres_url(&database.url_as(&role, ""))
+        .postgres("password = \"reader\"")
+        .postgres(&format!("publication = \"{}\"", config.publication()))
+        .postgres("publication_manage = \"never\"")
+        .table("public.t");
+    let walferry = Walferry::run(&again).await;
+    database.execute("INSERT INTO t VALUES (1)").await;
+    kafka.first_records(&again.topic("public.t"), 1, wait::LONG).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,6 +224,23 @@ async fn a_registry_that_refuses_stops_with_its_reason() {
     }
 }
 
+/// Defaults that Avro allows and the registry's own rules do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_that_the_registry_refuses_is_named_and_can_be_left_out() {
+    let (database, kafka, registry) = database("defaults").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, meta jsonb NOT NULL DEFAULT '{}')").await;
+    let config = Config::new("defaults", &database, kafka, registry).table("public.t");
+    let walferry = Walferry::run(&config).await;
+    database.execute("INSERT INTO t VALUES (1)").await;
+    stops(&walferry, &["the default of meta in public.t", "column_defaults = false"]).await;
+    let without = config.twin().toml_text("[format]\ncolumn_defaults = false");
+    let walferry = Walferry::run(&without).await;
+    let records = kafka.first_records(&config.topic("public.t"), 1, wait::LONG).await;
+    let event = Decoder::new(registry).event(&records[0]).await;
+    assert_eq!(event.value.expect("a value")["after"], json!({ "id": 1, "meta": "{}" }));
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
 /// A real registry that finds the new schema incompatible: the difference in plain words.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incompatible_change_stops_and_says_what_differs() {
@@ -251,5 +308,82 @@ async fn no_log_shows_a_value_or_a_secret() {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None);
         }
+    }
+}
+
+/// What becomes of a frame (`d`, length, `w`, three numbers, then the plugin's message) with a row.
+type Damage = fn(Vec<u8>) -> Vec<u8>;
+
+/// Where the plugin's message begins.
+const MESSAGE: usize = 5 + 1 + 3 * 8;
+
+/// Damage after which the connection is given up and the row comes whole from the next.
+const RECONNECTS: [(&str, Damage); 3] = [
+    ("it ends in the middle", |frame| frame[..MESSAGE + 3].to_vec()),
+    ("an unknown frame", |frame| [b"?", &frame[1..]].concat()),
+    ("a length that never comes", |frame| [b"d\x03\0\0\0", &frame[5..]].concat()),
+];
+
+/// Damage that would come again, and what the stop says.
+const STOPS: [(Damage, &str); 3] = [
+    (|frame| [b"d\x7f\xff\xff\xff", &frame[5..]].concat(), "postgres.max_message_bytes"),
+    (|frame| [&frame[..MESSAGE], b"~", &frame[MESSAGE + 1..]].concat(), "unknown message tag 0x7e"),
+    // More cells than there are.
+    (
+        |frame| [&frame[..MESSAGE + 6], b"\xff", &frame[MESSAGE + 7..]].concat(),
+        "ends before its last field",
+    ),
+];
+
+/// Damages the frame with the next row of the table.
+fn damage_next_row(proxy: &Proxy, table: u32, damage: Damage) {
+    let insert = [b"I", &table.to_be_bytes()[..], b"N"].concat();
+    proxy.damage_once(move |piece| {
+        let message = piece.windows(insert.len()).position(|window| window == insert)?;
+        let (before, frame) = piece.split_at(message.checked_sub(MESSAGE)?);
+        Some([before, &damage(frame.to_vec())].concat())
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_bytes_of_the_server_are_noticed_and_lose_nothing() {
+    let (database, kafka, registry) = database("damaged").await;
+    database.execute("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let table: u32 = database.value("SELECT 't'::regclass::oid").await;
+    let proxy = Proxy::to(database.port());
+    let config = Config::new("damaged", &database, kafka, registry)
+        .postgres_url(&database.url_through(proxy.port()))
+        .table("public.t");
+    let insert = async || {
+        database.execute("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t").await;
+    };
+    let arrived = async |rows| {
+        let records = kafka.first_records(&config.topic("public.t"), rows, wait::LONG).await;
+        assert_eq!(records.len(), rows, "a row was repeated");
+    };
+    let walferry = Walferry::run(&config).await;
+    insert().await;
+    arrived(1).await;
+    let (before, mut rows) = (walferry.memory(), 1);
+    for (what, damage) in RECONNECTS {
+        let accepted = proxy.accepted();
+        damage_next_row(&proxy, table, damage);
+        insert().await;
+        rows += 1;
+        arrived(rows).await;
+        assert!(proxy.accepted() > accepted, "{what}: no new connection\n{}", walferry.log());
+    }
+    let grown = walferry.peak_memory().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes more for a length that was only announced");
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+    for (damage, text) in STOPS {
+        let walferry = Walferry::run(&config).await;
+        damage_next_row(&proxy, table, damage);
+        insert().await;
+        stops(&walferry, &[text]).await;
+        let walferry = Walferry::run(&config).await;
+        rows += 1;
+        arrived(rows).await;
+        assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
     }
 }

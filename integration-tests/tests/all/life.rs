@@ -117,6 +117,7 @@ async fn a_second_instance_waits_for_the_slot_and_takes_over() {
     let second = Walferry::start(&config.twin());
     second.wait_unready_because(&pid.to_string()).await;
     second.wait_unready_because("slot_active").await;
+    assert_eq!(second.status().await["state"], "acquiring_slot");
     second.wait_log(&pid.to_string(), wait::LONG).await;
     load.more(100).await;
     assert_eq!(first.stop().await, 0, "{}", first.log());
@@ -195,6 +196,76 @@ async fn a_stop_without_kafka_ends_in_time_and_a_second_signal_ends_it_at_once()
     load.stop().await;
     all_arrived(&database, TABLE, &kafka, registry, &config.topic(TABLE)).await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+/// Nothing but the table's rows comes by: no relation message, no schema, no new topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_number_of_partitions_is_reported() {
+    let (database, kafka, registry) = database("partitions").await;
+    create(&database, TABLE).await;
+    let config = Config::new("partitions", &database, kafka, registry).table(TABLE);
+    let topic = config.topic(TABLE);
+    kafka.create_topic(&topic, 2, &[]).await;
+    let walferry = Walferry::run(&config).await;
+    let load = Load::on(&database, TABLE);
+    load.flows(&database, &config.slot()).await;
+    assert_eq!(walferry.status().await["partition_changes"], json!([]));
+    kafka.add_partitions(&topic, 5).await;
+    let found = wait::until("the change in /status", wait::LONG, async || {
+        walferry.status().await["partition_changes"].as_array()?.first().cloned()
+    })
+    .await;
+    assert_eq!(
+        (&found["topic"], &found["before"], &found["now"]),
+        (&json!(topic), &json!(2), &json!(5))
+    );
+    let metrics = walferry.metrics().await;
+    let changes = metrics.get("walferry_partition_changes_total", &[("topic", &topic)]);
+    assert_eq!(changes, Some(1.0));
+    // The producer itself learns of it by then, or within seconds.
+    kafka
+        .records_until(&topic, "a record in a new partition", wait::LONG, |records| {
+            records.iter().any(|record| record.partition >= 2)
+        })
+        .await;
+    load.stop().await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+    assert_eq!(walferry.log().matches("number of partitions has changed").count(), 1);
+}
+
+/// Records are given up in step with the server's patience, and a new producer loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_producer_is_as_patient_as_the_server_twice() {
+    let (database, kafka, registry) = database("patience").await;
+    create(&database, TABLE).await;
+    let config = Config::new("patience", &database, kafka, registry)
+        .table(TABLE)
+        .argument("--log-level")
+        .argument("debug");
+    let mut load = None;
+    for (timeout, said) in
+        [("1min", None), ("10min", Some("message_timeout=20m")), ("5s", Some("message_timeout=1m"))]
+    {
+        let set =
+            format!("ALTER DATABASE {} SET wal_sender_timeout = '{timeout}'", database.name());
+        database.execute(&set).await;
+        let walferry = Walferry::run(&config).await;
+        load.get_or_insert_with(|| Load::on(&database, TABLE))
+            .flows(&database, &config.slot())
+            .await;
+        if timeout == "5s" {
+            load.take().expect("a load").stop().await;
+            let lsn = database.current_lsn().await;
+            database.wait_confirmed(&config.slot(), lsn, wait::LONG).await;
+        }
+        assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+        let log = walferry.log();
+        let line = log.lines().find(|line| line.contains("message_timeout="));
+        assert_eq!(line.is_some(), said.is_some(), "{log}");
+        assert!(said.is_none_or(|said| line.is_some_and(|line| line.contains(said))), "{line:?}");
+    }
+    let repeats = all_arrived(&database, TABLE, kafka, registry, &config.topic(TABLE)).await;
+    assert_eq!(repeats, 0);
 }
 
 async fn publication_dropped(version: u16) {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use integration_tests::fake_registry::Answer;
 use integration_tests::postgres::{Options, Stop};
 use integration_tests::{
-    Config, Database, Kafka, Listener, Postgres, Proxy, Registry, Walferry, wait,
+    Config, Database, FakeRegistry, Kafka, Listener, Postgres, Proxy, Registry, Walferry, wait,
 };
 
 use crate::load::{Load, all_arrived, create};
@@ -108,13 +109,16 @@ async fn kafka_stops_and_starts() {
 }
 
 /// A broker that takes records and never acknowledges them: nothing may be confirmed, and the
-/// server must be able to shut down all the same.
+/// server must be able to shut down all the same. It ends the control connection first, which would
+/// end replication as well: here nobody hears of it, so that only the stall can.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_never_acknowledges_holds_neither_data_nor_postgres_back() {
     let (postgres, kafka) = (own_postgres().await, Kafka::own(&[]).await);
     let database = postgres.database("stalls").await;
     create(&database, TABLE).await;
+    let proxy = Proxy::to(database.port());
     let config = Config::new("stalls", &database, &kafka, Registry::shared().await)
+        .postgres_url(&database.url_through(proxy.port()))
         .listener(&kafka, Listener::Proxied)
         .postgres("stall_disconnect = \"2s\"")
         .table(TABLE);
@@ -127,9 +131,12 @@ async fn a_broker_that_never_acknowledges_holds_neither_data_nor_postgres_back()
     load.more(100).await;
     let confirmed = database.confirmed_lsn(&config.slot()).await.expect("a slot");
     assert!(confirmed <= paused_at, "{confirmed:X} is past {paused_at:X}");
+    assert_eq!(proxy.accepted(), 2, "one connection for control, one for replication");
+    proxy.silence(1);
     postgres.begin_stop(Stop::Fast).wait_exit(Duration::from_secs(2 + 10)).await;
     postgres.start().await;
-    walferry.wait_unready_because("records in flight").await;
+    walferry.wait_unready_because("stalled").await;
+    assert_eq!(walferry.status().await["state"], "stalled");
     load.more(100).await;
     let confirmed = database.confirmed_lsn(&config.slot()).await.expect("a slot");
     assert!(confirmed <= paused_at, "{confirmed:X} is past {paused_at:X}");
@@ -187,6 +194,85 @@ async fn the_network_to_postgres_breaks_in_three_ways() {
     walferry.wait_unready_because("silent").await;
     // New connections are swallowed as well.
     walferry.wait_unready_because("login").await;
+    proxy.pass();
+    walferry.wait_ready().await;
+    ends_well(load, &database, kafka, &config, &walferry).await;
+}
+
+/// What the registry holds up is not taken up again before it has answered the same question.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stalled_registry_is_asked_before_replication_is_taken_again() {
+    let (postgres, kafka) = (Postgres::shared().await, Kafka::shared().await);
+    let database = postgres.database("registry_stalls").await;
+    create(&database, TABLE).await;
+    // As one whose storage is away: it reads, and gives no id.
+    let fake = FakeRegistry::start(Answer::json(500, "{}")).await;
+    let config = Config::new("registry_stalls", &database, kafka, Registry::shared().await)
+        .registry_url(&fake.url())
+        .postgres("stall_disconnect = \"1s\"")
+        .table(TABLE);
+    let walferry = Walferry::run(&config).await;
+    database.execute(&format!("INSERT INTO {TABLE} (id) VALUES (1)")).await;
+    database.wait_slot_active(&config.slot(), false, wait::LONG).await;
+    walferry.wait_unready_because("until the registry answers").await;
+    assert_eq!(walferry.status().await["state"], "stalled");
+    let asked = fake.requests().len();
+    wait::until("more questions to the registry", wait::LONG, async || {
+        (fake.requests().len() >= asked + 4).then_some(())
+    })
+    .await;
+    let sql = "SELECT active FROM pg_replication_slots WHERE slot_name = ";
+    assert!(!database.value::<bool>(&format!("{sql}'{}'", config.slot())).await, "held again");
+    let log = walferry.log();
+    assert_eq!(
+        log.matches(" streaming position=").count(),
+        1,
+        "taken again without an answer:\n{log}"
+    );
+    let last = fake.requests().pop().expect("a question");
+    assert!(last.method == "POST" && last.path.ends_with("/versions"), "{last:?}");
+
+    fake.then(Answer::json(200, "{\"id\": 7}"));
+    walferry.wait_ready().await;
+    kafka.first_records(&config.topic(TABLE), 1, wait::LONG).await;
+    // A stop finds the probe, too.
+    fake.then(Answer::json(500, "{}"));
+    database.execute(&format!("ALTER TABLE {TABLE} ADD more int")).await;
+    database.execute(&format!("INSERT INTO {TABLE} (id) VALUES (2)")).await;
+    walferry.wait_unready_because("until the registry answers").await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+/// A name that does not resolve: from the start, and once the host before it in the list is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_name_that_does_not_resolve_is_waited_for() {
+    let (postgres, kafka) = (Postgres::shared().await, Kafka::shared().await);
+    let registry = Registry::shared().await;
+    let database = postgres.database("dns").await;
+    create(&database, TABLE).await;
+    let proxy = Proxy::to(database.port());
+    let (port, name) = (proxy.port(), database.name());
+    let config = Config::new("dns", &database, kafka, registry).table(TABLE);
+
+    let nowhere = format!("postgres://postgres@nowhere.invalid/{name}?sslmode=disable");
+    let walferry = Walferry::start(&config.twin().postgres_url(&nowhere));
+    walferry.wait_unready_because("nowhere.invalid").await;
+    wait::until("a second attempt", wait::LONG, async || {
+        let metrics = walferry.metrics().await;
+        metrics.get("walferry_reconnects_total", &[]).filter(|attempts| *attempts >= 2.0)
+    })
+    .await;
+    assert_eq!(warnings(&walferry.log()).len(), 1, "said once:\n{}", walferry.log());
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+
+    let hosts = format!("127.0.0.1:{port},nowhere.invalid:{port}");
+    let config =
+        config.postgres_url(&format!("postgres://postgres@{hosts}/{name}?sslmode=disable"));
+    let walferry = Walferry::run(&config).await;
+    let load = Load::on(&database, TABLE);
+    load.flows(&database, &config.slot()).await;
+    proxy.refuse();
+    walferry.wait_unready_because("nowhere.invalid").await;
     proxy.pass();
     walferry.wait_ready().await;
     ends_well(load, &database, kafka, &config, &walferry).await;

@@ -38,7 +38,9 @@ async fn undisturbed(version: u16) {
     assert!(tally.committed > tally.conflicts, "{tally:?}");
     for report in scene.compare(&shop).await {
         report.assert_exact();
-        assert!(report.rows > 0 && report.changes > 0, "{report}");
+        // Baskets are truncated now and then, perhaps last of all.
+        let may_be_empty = report.subject == "public.baskets";
+        assert!((report.rows > 0 || may_be_empty) && report.changes > 0, "{report}");
     }
     sees_faults(&scene, &shop).await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());

@@ -61,15 +61,7 @@ pub(crate) fn split_era(text: &[u8]) -> (&[u8], bool) {
 /// Parses `2016-11-04` (a year of four to seven digits) and gives what follows.
 #[inline]
 pub(crate) fn parse_day(text: &[u8], before_christ: bool) -> Option<(Day, &[u8])> {
-    let dash = text.iter().position(|&byte| byte == b'-')?;
-    if !(4..=7).contains(&dash) {
-        return None;
-    }
-    let (year, rest) = text.split_at_checked(dash)?;
-    let mut count = 0;
-    for &byte in year {
-        count = count * 10 + i64::from(digit(byte)?);
-    }
+    let (count, rest) = parse_year(text)?;
     let (&[b'-', m1, m0, b'-', d1, d0], rest) = rest.split_first_chunk::<6>()? else {
         return None;
     };
@@ -79,6 +71,26 @@ pub(crate) fn parse_day(text: &[u8], before_christ: bool) -> Option<(Day, &[u8])
     }
     let year = if before_christ { 1 - count } else { count };
     (day <= days_in(year, month)).then_some((Day { year, month, day }, rest))
+}
+
+/// Parses a year of four to seven digits, up to the dash.
+#[inline]
+fn parse_year(text: &[u8]) -> Option<(i64, &[u8])> {
+    // Nearly all.
+    if let &[y3, y2, y1, y0, b'-', ..] = text {
+        let (high, low) = (two_digits(y3, y2)?, two_digits(y1, y0)?);
+        return Some((i64::from(high) * 100 + i64::from(low), text.get(4..)?));
+    }
+    let dash = text.iter().position(|&byte| byte == b'-')?;
+    if !(4..=7).contains(&dash) {
+        return None;
+    }
+    let (year, rest) = text.split_at_checked(dash)?;
+    let mut count = 0;
+    for &byte in year {
+        count = count * 10 + i64::from(digit(byte)?);
+    }
+    Some((count, rest))
 }
 
 /// Parses `13:51:30.123456` at the start, in microseconds, and gives what follows. The largest is

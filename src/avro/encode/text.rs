@@ -6,7 +6,8 @@ use crate::avro::RowErrorKind;
 /// Writes a string as it stands, once it is known to be UTF-8.
 #[inline]
 pub(crate) fn encode_string(text: &[u8], out: &mut Vec<u8>) -> Result<(), RowErrorKind> {
-    if std::str::from_utf8(text).is_err() {
+    // ASCII first: it nearly always is, and that is cheaper to see.
+    if !text.is_ascii() && std::str::from_utf8(text).is_err() {
         return Err(RowErrorKind::InvalidUtf8);
     }
     write_bytes(text, out);

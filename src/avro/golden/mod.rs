@@ -121,7 +121,7 @@ impl GoldenTable {
             primary_key: self.primary_key.clone(),
             unique_key: self.unique_key.clone(),
         };
-        let rules = ShapeRules { exclude_columns: self.dropped(), key_columns: None };
+        let rules = ShapeRules { exclude_columns: self.dropped(), ..ShapeRules::default() };
         TableShape::resolve(&relation, Some(&facts), types, &rules).unwrap()
     }
 

@@ -4,6 +4,7 @@ use crate::postgres::catalog::{IdentityKind, RelationKind, TypeFacts, TypeKind};
 
 const INT4: Oid = Oid(23);
 const TEXT: Oid = Oid(25);
+const FLOAT8: Oid = Oid(701);
 
 fn relation(identity: ReplicaIdentity, columns: &[(&str, Oid, bool)]) -> Relation {
     let columns = columns
@@ -50,7 +51,11 @@ fn facts(
 
 fn rules(key: Option<&[&str]>, exclude: &[&str]) -> ShapeRules {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    ShapeRules { key_columns: key.map(owned), exclude_columns: owned(exclude) }
+    ShapeRules {
+        key_columns: key.map(owned),
+        exclude_columns: owned(exclude),
+        omit_defaults: false,
+    }
 }
 
 const ABC: [(&str, Oid, bool); 3] = [("a", INT4, true), ("b", TEXT, false), ("c", INT4, false)];
@@ -196,4 +201,28 @@ fn a_not_null_domain_makes_a_column_required() {
         // Debezium carries no default through a domain.
         assert_eq!(shape.columns[0].default, None);
     }
+}
+
+#[test]
+fn defaults_can_be_left_out_and_the_contested_ones_are_known() {
+    let columns = [("a", INT4, true), ("b", TEXT, false), ("c", FLOAT8, false)];
+    let facts = facts(
+        &[
+            ("a", INT4, true, Some("1")),
+            ("b", TEXT, false, Some("'{}'::text")),
+            ("c", FLOAT8, false, Some("'NaN'::double precision")),
+        ],
+        &["a"],
+        &[],
+    );
+    let relation = relation(ReplicaIdentity::Default, &columns);
+    let shape = |rules: &ShapeRules| {
+        TableShape::resolve(&relation, Some(&facts), &Types::default(), rules).unwrap()
+    };
+    let stated = shape(&ShapeRules::default());
+    assert_eq!(stated.columns[0].default.as_deref(), Some("1"));
+    assert_eq!(stated.contested_defaults(), ["b", "c"]);
+    let omitted = shape(&ShapeRules { omit_defaults: true, ..ShapeRules::default() });
+    assert!(omitted.columns.iter().all(|column| column.default.is_none()));
+    assert!(omitted.contested_defaults().is_empty());
 }

@@ -316,6 +316,14 @@ pub(super) const FORMAT: &[Key] = &[
          nothing.",
     ),
     key(
+        "column_defaults",
+        "boolean",
+        Toml("true"),
+        "State the columns' defaults in schemas, as Debezium does. `false` for a registry that \
+         refuses some (Apicurio: `'{}'` of a jsonb column, `NaN`); a NOT NULL column added later \
+         is then no compatible change.",
+    ),
+    key(
         "context_headers",
         "boolean",
         Toml("false"),

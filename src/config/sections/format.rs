@@ -20,6 +20,7 @@ pub(in crate::config) fn format(table: &Table<'_>) -> FormatSettings {
             .text("unavailable_value")
             .map_or(default.unavailable_value, |text| text.value),
         before_delete: table.choice("before_delete", default.before_delete, BEFORE_DELETE),
+        column_defaults: table.boolean("column_defaults", default.column_defaults),
         context_headers: table.boolean("context_headers", default.context_headers),
     };
     table.finish();

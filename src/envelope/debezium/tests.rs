@@ -39,17 +39,17 @@ impl Table {
         Table::new(&table(identity), &format())
     }
 
-    fn records(&self, write: impl FnOnce(&TablePlan, &mut Batch)) -> Vec<Json> {
+    fn records(&mut self, write: impl FnOnce(&mut TablePlan, &mut Batch)) -> Vec<Json> {
         let mut batch = Batch::default();
-        write(&self.plan, &mut batch);
+        write(&mut self.plan, &mut batch);
         records(&batch, &self.schemas)
     }
 
-    fn update(&self, old: OldTuple<'_>, new: &TupleBuilder) -> Vec<Json> {
+    fn update(&mut self, old: OldTuple<'_>, new: &TupleBuilder) -> Vec<Json> {
         self.records(|plan, batch| plan.update(&context(), old, &new.tuple(), batch).unwrap())
     }
 
-    fn delete(&self, old: OldTuple<'_>) -> Vec<Json> {
+    fn delete(&mut self, old: OldTuple<'_>) -> Vec<Json> {
         self.records(|plan, batch| plan.delete(&context(), old, batch).unwrap())
     }
 }
@@ -161,7 +161,7 @@ fn an_update_that_leaves_the_identity_alone_has_no_before() {
 
 #[test]
 fn identity_full_gives_the_whole_row_before() {
-    let table = Table::of(ReplicaIdentity::Full);
+    let mut table = Table::of(ReplicaIdentity::Full);
     let old = texts(&[Some("1"), Some("a"), Some("m")]);
     let new = texts(&[Some("1"), None, Some("n")]);
     let records = table.update(OldTuple::Full(old.tuple()), &new);
@@ -188,7 +188,7 @@ fn a_delete_by_key_shows_the_key_and_marks_it() {
 fn a_delete_by_key_can_have_a_null_before() {
     let old = texts(&[Some("1"), None, None]);
     let format = FormatSettings { before_delete: BeforeDelete::Null, ..format() };
-    let table = Table::new(&table(ReplicaIdentity::Default), &format);
+    let mut table = Table::new(&table(ReplicaIdentity::Default), &format);
     let records = table.delete(OldTuple::Key(old.tuple()));
     assert_eq!(outline(&records), json!([[{"id": "1"}, null, null, "d"], [{"id": "1"}, null]]));
     assert_eq!(all_headers(&records), json!([[], []]));
@@ -263,7 +263,7 @@ fn a_toasted_key_is_taken_from_the_old_tuple() {
 fn a_key_that_was_not_sent_is_never_the_placeholder() {
     let new = row(&[Cell::Unchanged, Cell::Text(b"x"), Cell::Text(b"n")]);
     let mut batch = Batch::default();
-    let plan = Table::of(ReplicaIdentity::Default).plan;
+    let mut plan = Table::of(ReplicaIdentity::Default).plan;
     let result = plan.update(&context(), OldTuple::None, &new.tuple(), &mut batch);
     assert_eq!(result, Err(NO_OLD_ROW));
     assert!(batch.is_empty());
@@ -272,7 +272,7 @@ fn a_key_that_was_not_sent_is_never_the_placeholder() {
 #[test]
 fn a_table_without_a_key_has_null_keys() {
     let shape = TableShape { key: Vec::new(), ..table(ReplicaIdentity::Full) };
-    let table = Table::new(&shape, &format());
+    let mut table = Table::new(&shape, &format());
     assert_eq!(table.schemas.key, None);
     let old = texts(&[Some("1"), None, Some("m")]);
     let new = texts(&[Some("2"), None, Some("m")]);
@@ -285,7 +285,7 @@ fn a_table_without_a_key_has_null_keys() {
 #[test]
 fn tombstones_can_be_turned_off() {
     let format = FormatSettings { tombstones: false, ..format() };
-    let table = Table::new(&table(ReplicaIdentity::Default), &format);
+    let mut table = Table::new(&table(ReplicaIdentity::Default), &format);
     let old = texts(&[Some("1"), None, None]);
     assert_eq!(table.delete(OldTuple::Key(old.tuple())).len(), 1);
     let new = texts(&[Some("2"), None, Some("n")]);
@@ -295,7 +295,7 @@ fn tombstones_can_be_turned_off() {
 #[test]
 fn truncates_are_written_where_they_are_wanted() {
     let shape = table(ReplicaIdentity::Default);
-    let truncate = |plan: &TablePlan, batch: &mut Batch| plan.truncate(&context(), batch);
+    let truncate = |plan: &mut TablePlan, batch: &mut Batch| plan.truncate(&context(), batch);
     assert!(Table::new(&shape, &format()).records(truncate).is_empty());
 
     let mut format = FormatSettings { truncate: true, ..format() };
@@ -312,7 +312,7 @@ fn skipped_operations_are_those_of_the_table() {
     let new = texts(&[Some("2"), None, Some("n")]);
     let old = texts(&[Some("1"), None, None]);
     let counts = |skip| {
-        let table = Table::new(&shape, &FormatSettings { skip: vec![skip], ..format() });
+        let mut table = Table::new(&shape, &FormatSettings { skip: vec![skip], ..format() });
         let insert = table.records(|p, b| p.insert(&context(), &new.tuple(), b).unwrap());
         let update = table.update(OldTuple::Key(old.tuple()), &new);
         [insert.len(), update.len(), table.delete(OldTuple::Key(old.tuple())).len()]
@@ -325,7 +325,7 @@ fn skipped_operations_are_those_of_the_table() {
 #[test]
 fn context_headers_come_after_the_other_key() {
     let format = FormatSettings { context_headers: true, ..format() };
-    let table = Table::new(&table(ReplicaIdentity::Default), &format);
+    let mut table = Table::new(&table(ReplicaIdentity::Default), &format);
     let old = texts(&[Some("1"), None, None]);
     let new = texts(&[Some("2"), None, Some("n")]);
     let records = table.update(OldTuple::Key(old.tuple()), &new);
@@ -347,7 +347,7 @@ fn context_headers_come_after_the_other_key() {
 
 #[test]
 fn a_row_that_cannot_be_encoded_leaves_the_batch_as_it_was() {
-    let table = Table::of(ReplicaIdentity::Default);
+    let mut table = Table::of(ReplicaIdentity::Default);
     let mut batch = Batch::default();
     let good = texts(&[Some("0"), None, Some("n")]);
     table.plan.insert(&context(), &good.tuple(), &mut batch).unwrap();
@@ -367,7 +367,7 @@ fn a_row_that_cannot_be_encoded_leaves_the_batch_as_it_was() {
 #[test]
 fn a_delete_without_an_old_row_is_an_error() {
     let mut batch = Batch::default();
-    let plan = Table::of(ReplicaIdentity::Default).plan;
+    let mut plan = Table::of(ReplicaIdentity::Default).plan;
     assert_eq!(plan.delete(&context(), OldTuple::None, &mut batch), Err(NO_OLD_ROW));
     assert!(batch.is_empty());
 }
@@ -395,7 +395,7 @@ fn a_key_outside_the_identity_is_refused_with_its_remedies() {
     assert!(message.contains("ALTER TABLE public.t REPLICA IDENTITY FULL"), "{message}");
 
     // A delete that comes all the same cannot be keyed.
-    let plan = compile(true).unwrap();
+    let mut plan = compile(true).unwrap();
     let old = texts(&[None, Some("a"), None]);
     let mut batch = Batch::default();
     let result = plan.delete(&context(), OldTuple::Key(old.tuple()), &mut batch);
@@ -469,7 +469,7 @@ struct Replica {
 }
 
 impl Replica {
-    fn apply(&mut self, table: &Table, full: bool, change: Change) {
+    fn apply(&mut self, table: &mut Table, full: bool, change: Change) {
         let old_of = |id: &str, row: &(Option<String>, u32)| match full {
             true => texts(&[Some(id), row.0.as_deref(), Some(&row.1.to_string())]),
             false => texts(&[Some(id), None, None]),
@@ -481,7 +481,7 @@ impl Replica {
         self.updates += 1;
         let note = self.updates.to_string();
         let mut batch = Batch::default();
-        let plan = &table.plan;
+        let plan = &mut table.plan;
         match change {
             Change::Put(id, name) => {
                 let id = id.to_string();
@@ -553,10 +553,10 @@ proptest! {
         changes in prop::collection::vec(change(), 0..40),
     ) {
         let identity = if full { ReplicaIdentity::Full } else { ReplicaIdentity::Default };
-        let table = Table::of(identity);
+        let mut table = Table::of(identity);
         let mut replica = Replica::default();
         for change in changes {
-            replica.apply(&table, full, change);
+            replica.apply(&mut table, full, change);
             let rows: BTreeMap<String, Json> = replica
                 .rows
                 .iter()

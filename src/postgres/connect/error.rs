@@ -201,6 +201,7 @@ impl From<Error> for Failure {
             kind: "postgres",
             message: error.to_string(),
             remedy: error.remedy(),
+            after: None,
             source: Some(Box::new(error)),
         }
     }

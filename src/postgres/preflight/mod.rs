@@ -136,6 +136,11 @@ fn judge_publications(
         } else if state.in_recovery {
             Finding::error("the publications must be changed, which a standby cannot do")
                 .remedy(sql)
+        } else if state.read_only.is_some() {
+            Finding::error(
+                "the publications must be changed, and default_transaction_read_only is on",
+            )
+            .remedy(format!("{};", publication::exception(state)))
         } else {
             Finding::info(format!("the start will run:\n{sql}"))
         });

@@ -17,13 +17,13 @@ mod tests;
 use tokio_postgres::Client;
 
 pub use plan::{Desired, Missing, Plan, Refusal, plan, verify};
-pub use state::{Existing, Member, Operations, State, Wanted, oids};
+pub use state::{Existing, Member, Operations, ReadOnly, State, Wanted, oids};
 
 use super::Oid;
 use super::query;
 use super::whitelist::{Whitelist, dotted};
 use crate::config::settings::{Manage, Settings};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 
 /// What the stream is to name, and what was done for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,20 @@ pub enum Error {
     /// The server is a standby.
     #[error("the publications must be changed, which a standby cannot do")]
     Standby { statements: Vec<String> },
+    /// The session's transactions are read-only.
+    #[error(
+        "the publications must be changed, and default_transaction_read_only is on for {}",
+        match .whose {
+            ReadOnly::Ours => "the role or the database",
+            ReadOnly::Servers => "the whole server",
+        }
+    )]
+    ReadOnly {
+        whose: ReadOnly,
+        /// The statement that makes an exception of us.
+        exception: String,
+        statements: Vec<String>,
+    },
 }
 
 impl From<Error> for Failure {
@@ -82,6 +96,17 @@ impl From<Error> for Failure {
             }
             Error::Standby { statements } => {
                 failure(format!("run on the primary:\n{}", script(statements)))
+            }
+            Error::ReadOnly { whose, exception, statements } => {
+                let mut failure = failure(format!(
+                    "{exception};\nor run this as somebody who may write and set \
+                     publication_manage = \"never\":\n{}",
+                    script(statements)
+                ));
+                if *whose == ReadOnly::Servers {
+                    failure.class = Class::Retry;
+                }
+                failure
             }
             Error::Query(_) => match error {
                 Error::Query(error) => error.into(),
@@ -112,6 +137,10 @@ pub async fn sync(
         if state.in_recovery {
             return Err(Error::Standby { statements: plan.statements });
         }
+        if let Some(whose) = state.read_only {
+            let exception = exception(&state);
+            return Err(Error::ReadOnly { whose, exception, statements: plan.statements });
+        }
         if !plan.missing.is_empty() {
             return Err(Error::Privileges { missing: plan.missing, statements: plan.statements });
         }
@@ -135,6 +164,16 @@ pub async fn outlook(
         Manage::Never => verify(&desired, &state),
     };
     Ok((plan, state))
+}
+
+/// The statement that lets our sessions write again: it ranks above the settings of the server, the
+/// database and the role.
+pub(crate) fn exception(state: &State) -> String {
+    format!(
+        "ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off",
+        query::identifier(&state.user),
+        query::identifier(&state.database)
+    )
 }
 
 /// The name of the publication that carries inserts alone.

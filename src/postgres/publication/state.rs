@@ -17,9 +17,20 @@ pub struct State {
     pub may_create: bool,
     /// A standby takes no DDL.
     pub in_recovery: bool,
+    /// Nor does a session whose transactions are read-only from the start.
+    pub read_only: Option<ReadOnly>,
     pub publications: Vec<Existing>,
     /// The members of the whitelist that exist, ordered by oid.
     pub tables: Vec<Wanted>,
+}
+
+/// Whose `default_transaction_read_only` it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnly {
+    /// Set for the role or the database, and there to stay.
+    Ours,
+    /// The whole server's: some providers set it while the disk is full, and take it back.
+    Servers,
 }
 
 /// A publication as it is.
@@ -142,6 +153,7 @@ pub(super) async fn read(
         user: database.get("username")?,
         may_create: database.get("may_create")?,
         in_recovery: database.get("in_recovery")?,
+        read_only: read_only(&database)?,
         publications: publications.collect::<Result<_, _>>()?,
         tables: tables(client, whitelist).await?,
     })
@@ -161,6 +173,14 @@ async fn tables(client: &Client, whitelist: &Whitelist) -> Result<Vec<Wanted>, E
         members.iter().filter(|listed| listed.inserts_only).map(|listed| listed.oid).collect();
     let rows = query::rows(client, "reading the replica identities", WANTED, &[&oids]).await?;
     rows.iter().map(|answer| wanted(answer, &inserts_only)).collect()
+}
+
+fn read_only(database: &Answer) -> Result<Option<ReadOnly>, Error> {
+    let source: Option<String> = database.get("read_only")?;
+    Ok(source.map(|source| match source.as_str() {
+        "configuration file" | "command line" | "environment variable" => ReadOnly::Servers,
+        _ => ReadOnly::Ours,
+    }))
 }
 
 fn existing(
@@ -224,6 +244,8 @@ const DATABASE: &str = "
 SELECT current_database() AS datname, current_user AS username,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
        pg_is_in_recovery() AS in_recovery,
+       (SELECT source FROM pg_settings
+        WHERE name = 'default_transaction_read_only' AND setting = 'on') AS read_only,
        current_setting('server_version_num') AS version_num";
 
 const OIDS: &str = "

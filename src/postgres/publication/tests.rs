@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::failure::{Class, Failure};
 use crate::postgres::query::qualified;
 
 fn desired() -> Desired {
@@ -59,6 +60,7 @@ fn state(tables: Vec<Wanted>, publications: Vec<Existing>) -> State {
         user: "walferry".into(),
         may_create: true,
         in_recovery: false,
+        read_only: None,
         publications,
         tables,
     }
@@ -328,4 +330,18 @@ proptest! {
             prop_assert_eq!(plan(&desired(), &state).statements, Vec::<String>::new());
         }
     }
+}
+
+#[test]
+fn a_read_only_session_is_waited_out_only_where_the_server_is() {
+    let error = |whose| Error::ReadOnly {
+        whose,
+        exception: exception(&state(Vec::new(), Vec::new())),
+        statements: vec!["CREATE PUBLICATION p".to_owned()],
+    };
+    let ours = Failure::from(error(ReadOnly::Ours));
+    assert_eq!(ours.class, Class::Stop);
+    let remedy = ours.remedy.unwrap();
+    assert!(remedy.contains(r#"ALTER ROLE "walferry" IN DATABASE "shop" SET"#), "{remedy}");
+    assert_eq!(Failure::from(error(ReadOnly::Servers)).class, Class::Retry);
 }

@@ -12,7 +12,7 @@
 
 use crate::postgres::wire::{self, Frame};
 
-pub(super) struct ReceiveBuffer {
+pub(crate) struct ReceiveBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -23,26 +23,26 @@ pub(super) struct ReceiveBuffer {
 }
 
 impl ReceiveBuffer {
-    pub(super) fn new(max_message: usize) -> ReceiveBuffer {
+    pub(crate) fn new(max_message: usize) -> ReceiveBuffer {
         ReceiveBuffer { bytes: vec![0; CAPACITY], start: 0, end: 0, max_message, small_fills: 0 }
     }
 
-    pub(super) fn set_max_message(&mut self, max_message: usize) {
+    pub(crate) fn set_max_message(&mut self, max_message: usize) {
         self.max_message = max_message;
     }
 
     /// The first frame, if it is complete.
-    pub(super) fn frame(&self) -> Result<Option<Frame<'_>>, wire::Error> {
+    pub(crate) fn frame(&self) -> Result<Option<Frame<'_>>, wire::Error> {
         wire::split(self.unread(), self.max_message)
     }
 
     /// Marks the first `count` unread bytes as taken.
-    pub(super) fn take(&mut self, count: usize) {
+    pub(crate) fn take(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
     }
 
     /// Takes the first frame, if it is complete, and returns it.
-    pub(super) fn take_frame(&mut self) -> Result<Option<Frame<'_>>, wire::Error> {
+    pub(crate) fn take_frame(&mut self) -> Result<Option<Frame<'_>>, wire::Error> {
         let Some((tag, wire_len)) = wire::head(self.unread(), self.max_message)? else {
             return Ok(None);
         };
@@ -55,13 +55,13 @@ impl ReceiveBuffer {
     }
 
     /// The byte that the first frame begins with, complete or not.
-    pub(super) fn first_byte(&self) -> Option<u8> {
+    pub(crate) fn first_byte(&self) -> Option<u8> {
         self.unread().first().copied()
     }
 
     /// Free space to read into, then call [`filled`](Self::filled); empty when the buffer is full
     /// of frames that were not taken yet.
-    pub(super) fn free(&mut self) -> Result<&mut [u8], wire::Error> {
+    pub(crate) fn free(&mut self) -> Result<&mut [u8], wire::Error> {
         self.shrink();
         if self.start > 0 && (self.start == self.end || self.bytes.len() - self.end < LOW_SPACE) {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -74,7 +74,7 @@ impl ReceiveBuffer {
         Ok(self.bytes.get_mut(self.end..).unwrap_or_default())
     }
 
-    pub(super) fn filled(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
         let small = self.end - self.start <= CAPACITY;
         self.small_fills = if small { self.small_fills.saturating_add(1) } else { 0 };

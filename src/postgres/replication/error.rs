@@ -93,6 +93,7 @@ impl From<Error> for Failure {
             kind,
             message: error.to_string(),
             remedy: error.remedy(),
+            after: None,
             source: Some(Box::new(error)),
         }
     }

@@ -55,6 +55,7 @@ pub(crate) fn settings() -> Settings {
             tombstones: true,
             unavailable_value: "x".into(),
             before_delete: BeforeDelete::Key,
+            column_defaults: true,
             context_headers: true,
         },
         snapshot: SnapshotMode::Never,

@@ -2,7 +2,7 @@
 //! that its remedy ends it.
 
 use integration_tests::postgres::{Options, Stop};
-use integration_tests::{Config, Kafka, Postgres, Registry, Walferry, wait};
+use integration_tests::{Config, Kafka, Listener, Postgres, Registry, Walferry, wait};
 use serde_json::json;
 
 use super::{Shop, walferry};
@@ -56,6 +56,95 @@ async fn a_first_start_that_did_not_finish_is_done_again() {
     shop.database.wait_confirmed(&shop.config.slot(), lsn, wait::LONG).await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
     assert_eq!(shop.delivered().await, [1]);
+}
+
+/// A first start that is still at it is not taken for one that did not finish: its slot is there, it
+/// is read by nobody, and its position is not written yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_slot_of_a_first_start_under_way_is_left_alone() {
+    let (database, kafka) =
+        (Postgres::shared().await.database("under_way").await, Kafka::own(&[]).await);
+    let registry = Registry::shared().await;
+    database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, note text)").await;
+    let config = Config::new("under_way", &database, &kafka, registry).table("public.orders");
+    let (slot, topic) = (config.slot(), config.position_topic());
+
+    // A transaction that writes holds the slot's creation up.
+    let writer = database.connect().await;
+    writer.batch_execute("BEGIN; INSERT INTO orders VALUES (1, 'before')").await.expect("a row");
+    let slow = config.clone().listener(&kafka, Listener::Proxied);
+    let first = Walferry::start(&slow);
+    wait::until("the intent", wait::LONG, async || {
+        let records = kafka.records(&topic).await;
+        records.last()?.value.as_deref()?.windows(6).any(|part| part == b"intent").then_some(())
+    })
+    .await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_create_logical%'
+               AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()";
+    wait::until("the creation to wait", wait::LONG, async || {
+        (database.value::<i64>(sql).await == 1).then_some(())
+    })
+    .await;
+    kafka.proxy().black_hole();
+    writer.batch_execute("COMMIT").await.expect("a commit");
+    wait::until("the slot to be made", wait::LONG, async || {
+        database.confirmed_lsn(&slot).await.map(|_| ())
+    })
+    .await;
+    let made = database.confirmed_lsn(&slot).await;
+
+    let second = Walferry::start(&config.twin());
+    second.wait_unready_because("somebody else is making the slot").await;
+    assert_eq!(second.status().await["state"], "acquiring_slot");
+    assert_eq!(database.confirmed_lsn(&slot).await, made, "another slot");
+    let refused = walferry("slot drop --yes", &config).await.exits(1);
+    refused.says("somebody else is making the slot");
+
+    kafka.proxy().pass();
+    let twins = [first, second];
+    let (leader, follower) = one_streams(&twins).await;
+    database.execute("INSERT INTO orders VALUES (2, 'after')").await;
+    kafka.first_records(&config.topic("public.orders"), 1, wait::LONG).await;
+    assert_eq!(leader.stop().await, 0, "{}", leader.log());
+    follower.wait_ready().await;
+    assert_eq!(follower.stop().await, 0, "{}", follower.log());
+}
+
+/// Neither of two instances that start for the first time at once harms the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_first_starts_at_once_end_well() {
+    for _ in 0..3 {
+        let shop = Shop::open("twins").await;
+        let twins = [Walferry::start(&shop.config), Walferry::start(&shop.config.twin())];
+        let (leader, follower) = one_streams(&twins).await;
+        for id in 1..=20 {
+            shop.insert(id).await;
+        }
+        let topic = shop.config.topic("public.orders");
+        shop.kafka.first_records(&topic, 20, wait::LONG).await;
+        assert_eq!(leader.stop().await, 0, "{}", leader.log());
+        follower.wait_ready().await;
+        shop.insert(21).await;
+        shop.kafka.first_records(&topic, 21, wait::LONG).await;
+        assert_eq!(follower.stop().await, 0, "{}", follower.log());
+        assert_eq!(shop.delivered().await, (1..=21).collect::<Vec<i64>>());
+    }
+}
+
+/// Waits until one of two is ready and the other waits for its slot; that order.
+async fn one_streams(twins: &[Walferry; 2]) -> (&Walferry, &Walferry) {
+    let [one, other] = twins;
+    let (leader, follower) = wait::until("one of two to stream", wait::LONG, async || {
+        for (leader, follower) in [(one, other), (other, one)] {
+            if leader.get("/readyz").await.is_some_and(|(status, _)| status == 200) {
+                return Some((leader, follower));
+            }
+        }
+        None
+    })
+    .await;
+    follower.wait_unready_because("is in use").await;
+    (leader, follower)
 }
 
 /// none/exists.
@@ -280,6 +369,63 @@ async fn a_promoted_standby_is_followed_only_without_loss() {
     adopted.says("is delivered again, now on timeline 3 instead of 2");
     shop.deliver().await;
     assert_eq!(shop.position().await["timeline"], 3);
+}
+
+/// A position of a timeline that the server, restored from before two promotions, has never had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_was_on_the_positions_timeline_is_refused() {
+    let server = Postgres::own(Postgres::default_version(), Options::default()).await;
+    let shop = Shop::open_on(&server, "timeline").await;
+    shop.deliver().await;
+    server.stop(Stop::Fast).await;
+    let backup = server.back_up();
+    for _ in 0..2 {
+        server.start_promoted().await;
+        server.stop(Stop::Fast).await;
+    }
+    server.start().await;
+    shop.deliver().await;
+    assert_eq!(shop.position().await["timeline"], 3);
+
+    server.stop(Stop::Fast).await;
+    server.restore(&backup);
+    server.start_promoted().await;
+    shop.refuses("on timeline 2, whose history does not know timeline 3").await;
+    walferry("slot adopt", &shop.config).await.exits(0).says("now on timeline 2 instead of 3");
+    shop.insert(1).await;
+    shop.deliver().await;
+    assert_eq!(shop.delivered().await, [1]);
+}
+
+/// The server has removed the log that the slot needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_outgrew_max_slot_wal_keep_size_is_a_gap() {
+    let options = Options::default()
+        .setting("max_slot_wal_keep_size = '1MB'")
+        .setting("min_wal_size = '32MB'")
+        .setting("max_wal_size = '32MB'");
+    let server = Postgres::own(Postgres::default_version(), options).await;
+    let shop = Shop::open_on(&server, "outgrown").await;
+    shop.deliver().await;
+    shop.insert(1).await;
+    let slot = shop.config.slot();
+    let status = format!("SELECT wal_status FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    wait::until("the slot to be lost", wait::LONG, async || {
+        grow(&shop).await;
+        shop.database.execute("TRUNCATE orders").await;
+        shop.database.execute("SELECT pg_switch_wal()").await;
+        shop.database.execute("CHECKPOINT").await;
+        let status: String = shop.database.value(&status).await;
+        (status == "lost").then_some(())
+    })
+    .await;
+    shop.refuses("cannot be used").await;
+    walferry("slot create", &shop.config).await.exits(2).says("walferry slot drop");
+    walferry("slot drop --yes", &shop.config).await.exits(0).says("dropped");
+    walferry("slot create", &shop.config).await.exits(0).says("created");
+    shop.insert(2).await;
+    shop.deliver().await;
+    assert_eq!(shop.delivered().await, [2]);
 }
 
 /// More log than a start and a promotion write.

@@ -56,7 +56,8 @@ fn judge(root: &Path, words: &[&str], others: &mut BTreeSet<String>) -> Result<(
         }
         Some("make") => {
             let targets = targets(root);
-            let unknown = arguments.iter().find(|target| !targets.contains(**target));
+            let mut named = arguments.iter().filter(|argument| !is_assignment(argument));
+            let unknown = named.find(|target| !targets.contains(**target));
             unknown.map_or(Ok(()), |target| Err(format!("the Makefile has no target {target}")))
         }
         Some(other) if OTHERS.contains(&other) => {

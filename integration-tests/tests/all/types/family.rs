@@ -28,6 +28,8 @@ pub struct Column {
     expected: String,
     view: View,
     array: bool,
+    /// The first version that has the type.
+    since: u16,
 }
 
 impl Column {
@@ -39,6 +41,7 @@ impl Column {
             expected: expected.to_owned(),
             view: View::Same,
             array: true,
+            since: 0,
         }
     }
 
@@ -49,6 +52,12 @@ impl Column {
 
     pub fn view(mut self, view: View) -> Self {
         self.view = view;
+        self
+    }
+
+    /// Servers before `version` do not know the type: the column is left out there.
+    pub fn since(mut self, version: u16) -> Self {
+        self.since = version;
         self
     }
 
@@ -78,6 +87,7 @@ impl Column {
             sql_type: array,
             view: View::Each(Box::new(self.view.clone())),
             array: false,
+            since: self.since,
         }
     }
 }
@@ -89,10 +99,11 @@ const TEXT: &str = "CASE WHEN {} IS DISTINCT FROM NULL THEN format('%s', {}) END
 /// Writes rows of these columns and compares what arrives. `setup` is SQL to run first. Row 0 is
 /// all NULL; row `n` has the `n`th value of each column, and NULL in those that have fewer.
 pub async fn check(stem: &str, setup: &str, columns: &[Column]) {
-    let arrays = columns.iter().filter(|column| column.array).map(Column::array_of);
-    let columns: Vec<Column> = columns.iter().cloned().chain(arrays).collect();
     let (postgres, kafka, registry) =
         (Postgres::shared().await, Kafka::shared().await, Registry::shared().await);
+    let arrays = columns.iter().filter(|column| column.array).map(Column::array_of);
+    let mut columns: Vec<Column> = columns.iter().cloned().chain(arrays).collect();
+    columns.retain(|column| column.since <= postgres.version());
     let database = hostile_database(postgres, stem).await;
     database.execute(setup).await;
     let definitions: Vec<String> =

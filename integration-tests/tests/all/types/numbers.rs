@@ -70,7 +70,8 @@ async fn decimals() {
                 .view(View::Decimal(22)),
             Column::new("numeric(5,0)", &["7", "-99999"], "{}::text").view(View::Decimal(0)),
             Column::new("numeric(3,5)", &["0.00123", "-0.00999"], "{}::text")
-                .view(View::Decimal(5)),
+                .view(View::Decimal(5))
+                .since(15),
             // Its scale is declared as Debezium declares it, eleven bits unsigned; the value is right.
             Column::new(
                 "numeric(5,-2)",
@@ -78,7 +79,8 @@ async fn decimals() {
                 "{}::text || '.' || repeat('0', 2046)",
             )
             .view(View::Decimal(2046))
-            .without_array(),
+            .without_array()
+            .since(15),
             Column::new("numeric", numeric, "trim_scale({})::text").view(View::VariableDecimal),
             Column::new("price", &["1.234", "-0.5"], "{}::text")
                 .view(View::Decimal(3))
