@@ -53,6 +53,10 @@ async fn show(settings: &Settings, as_json: bool) -> Result<Exit, Failure> {
 
 async fn set(settings: &Settings, args: &PositionSetArgs) -> Result<Exit, Failure> {
     let deployment = Deployment::claim(settings).await?;
+    if args.yes {
+        // First: while somebody reads the slot, what it has confirmed goes on moving.
+        deployment.ensure_idle()?;
+    }
     let position = deployment.at(args.lsn);
     if let Decision::Refuse(gap) = deployment.decision_at(Some(&position)) {
         return Err(useless(&gap));
@@ -66,7 +70,6 @@ async fn set(settings: &Settings, args: &PositionSetArgs) -> Result<Exit, Failur
         without_yes();
         return Ok(Exit::Operator);
     }
-    deployment.ensure_idle()?;
     deployment.write(&position).await?;
     output.line("The position is set.");
     Ok(Exit::Done)
