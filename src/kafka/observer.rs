@@ -135,8 +135,6 @@ impl ClientContext for Observer {
                 *lock(&self.reason) = Some(reason.to_owned());
                 tracing::debug!(?code, reason, "connection to a Kafka broker failed");
             }
-            // The reader that asked for it is told as well.
-            RDKafkaErrorCode::PartitionEOF => {}
             // Explicit offsets need no group; librdkafka looks for its coordinator all the same.
             RDKafkaErrorCode::GroupAuthorizationFailed => {}
             // The ends that a reader asks for arrive as errors once it is being closed.
