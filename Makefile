@@ -21,6 +21,7 @@ define beside_fetch
 	@$(PYTHON) $(SERVICES)/fetch.py --lines & fetch=$$!; \
 	$(1); built=$$?; \
 	wait $$fetch; fetched=$$?; \
+	[ $$fetched -eq 0 ] || echo "make: the services were not fetched; the reason is above" >&2; \
 	exit $$((built | fetched))
 endef
 

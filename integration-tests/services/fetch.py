@@ -33,6 +33,7 @@ import prepare
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "services.lock"
 PARALLEL = 8
+SYSTEM_ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 ATTEMPTS = 4
 DEFAULT = ["kafka", "registry", "pg14", "pg18"]
 NEEDS_JAVA = {"kafka", "registry"}
@@ -179,7 +180,12 @@ class Fetcher:
             # Large ones first, so that the last to finish is a small one.
             missing.sort(key=lambda a: a.component == "kafka")
             for future in as_completed([pool.submit(self.fetch, a) for a in missing]):
-                future.result()
+                try:
+                    future.result()
+                except SystemExit:
+                    # One that cannot be had is enough: the others are not waited for.
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
         self.progress.say(f"fetched {self.progress.received / 1e6:.1f} MB")
 
     def fetch(self, artefact):
@@ -196,9 +202,10 @@ class Fetcher:
                 self.progress.done()
                 return
             except Exception as error:
+                reason = innermost(error)
                 if attempt == ATTEMPTS:
-                    raise SystemExit(f"services: {artefact.coordinate}: {error}") from error
-                self.progress.say(f"{artefact.coordinate}: attempt {attempt} failed ({error}), again")
+                    raise SystemExit(f"services: {artefact.coordinate}: {reason}") from error
+                self.progress.say(f"{artefact.coordinate}: attempt {attempt} failed ({reason}), again")
                 time.sleep(attempt)
             finally:
                 shutil.rmtree(place, ignore_errors=True)
@@ -215,6 +222,13 @@ class Fetcher:
             resolver=self.resolver(progress_callback=count), repo_cache=place, timeout=120
         )
         return context.project(group, name).at_version(version).artifact(classifier, extension).resolve()
+
+
+def innermost(error):
+    """What went wrong at the bottom, without the layers of words around it."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def unpack(component, archives, root, progress):
@@ -284,6 +298,9 @@ def main():
 
 def bring(missing, root, progress):
     require_pip()
+    # The fetcher brings roots of its own, which lack what a company adds to the system's.
+    if SYSTEM_ROOTS.exists():
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", str(SYSTEM_ROOTS))
     lock = read_lock()
     of = {c: [a for a in lock if a.component == c] for c in missing + ["tool"]}
     if "java" in missing and not (root / "java").exists():

@@ -23,6 +23,22 @@ has_openssl() {
     pkg-config --exists 'openssl >= 1.1.1'
 }
 
+has_roots() {
+    local bundle
+    for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+        /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+        [ -s "$bundle" ] && return
+    done
+    return 1
+}
+
+# Rust is nobody's package here: it is named with the rest, and never installed.
+finish() { # CODE
+    command -v cargo >/dev/null && exit "$1"
+    echo "prerequisites: cargo is missing; install Rust (https://rustup.rs, stable), then try again" >&2
+    exit 1
+}
+
 check() {
     packages=() missing=()
     need "gcc libc6-dev" "a C compiler (cc)" compiles cc c stdio.h
@@ -33,15 +49,11 @@ check() {
     need "openssl" "the openssl command" openssl version
     need "python3 python3-pip" "python3 with pip" python3 -m pip --version
     need "util-linux" "setpriv" setpriv --version
-    need "ca-certificates" "root certificates" test -e /etc/ssl/certs -o -e /etc/pki/tls
+    need "ca-certificates" "root certificates" has_roots
 }
 
 check
-if ! command -v cargo >/dev/null; then
-    echo "prerequisites: cargo is missing; install Rust (rustup, stable), then try again" >&2
-    exit 1
-fi
-[ ${#missing[@]} -eq 0 ] && exit 0
+[ ${#missing[@]} -eq 0 ] && finish 0
 
 mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
 install="apt-get install -y --no-install-recommends ${packages[*]}"
@@ -53,7 +65,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     else
         printf 'prerequisites: install them with the package manager of this system; on Debian it is\n    %s\n' "$install" >&2
     fi
-    exit 1
+    finish 1
 fi
 
 echo "prerequisites: apt-get update && $install" >&2
@@ -70,3 +82,4 @@ if [ ${#missing[@]} -ne 0 ]; then
     printf 'prerequisites: still missing: %s\n' "${missing[@]}" >&2
     exit 1
 fi
+finish 0

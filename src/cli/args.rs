@@ -190,16 +190,30 @@ pub struct SlotArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum SlotCommand {
     /// Show the slot, what it retains, and whether it fits the position
+    #[command(after_help = STATUS_HELP)]
     Status(SlotStatusArgs),
-    /// Create the publication and the slot
+    /// Create the publications and the slot, and begin at it
+    #[command(after_help = CREATE_HELP)]
     Create,
     /// Begin at the confirmed position of a slot that exists without a position of ours
     #[command(after_help = ADOPT_HELP)]
     Adopt,
-    /// Drop the slot
+    /// Drop the slot, and give the position up
     #[command(after_help = DROP_HELP)]
     Drop(SlotDropArgs),
 }
+
+const STATUS_HELP: &str = "\
+Examples:
+  walferry slot status
+  walferry slot status --json | jq .decision
+
+Also says what the next start would do, and exits with 2 if it would refuse.";
+
+const CREATE_HELP: &str = "\
+The first run does this by itself. It is needed where postgres.slot_manage is \"never\", and after a
+slot was lost: the position, also an older one, becomes the new slot's beginning, and what was
+committed in between is not delivered. It says from where to where.";
 
 const ADOPT_HELP: &str = "\
 Writes a position that says: everything the slot has confirmed was delivered. Use it for a slot

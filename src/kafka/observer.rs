@@ -89,6 +89,14 @@ impl Observer {
         }
     }
 
+    /// Whether a complaint tells an operator nothing new.
+    fn is_routine(&self, facility: &str) -> bool {
+        // Without a producer id nothing is sent. Of an outage that is a matter of course; where
+        // brokers answer, nothing else says why.
+        let known = facility == PRODUCER_ID && self.connection() != Connection::Up;
+        known || ROUTINE.contains(&facility)
+    }
+
     /// Whether `what` was not said within the last minute.
     fn may_say(&self, what: &str) -> bool {
         let now = Instant::now();
@@ -114,7 +122,7 @@ impl ClientContext for Observer {
                 | RDKafkaLogLevel::Error
                 | RDKafkaLogLevel::Warning
         );
-        if grave && !ROUTINE.contains(&facility) && self.may_say(facility) {
+        if grave && !self.is_routine(facility) && self.may_say(facility) {
             tracing::warn!(facility, "librdkafka: {line}");
         } else {
             tracing::debug!(facility, "librdkafka: {line}");
@@ -167,8 +175,10 @@ const MAX_REMEMBERED: usize = 64;
 
 /// Facilities of librdkafka's log that repeat what the error callback says, tell of steps that it
 /// repeats by itself, or speak of properties that the other kind of client uses.
-const ROUTINE: &[&str] =
-    &["FAIL", "ERROR", "CONFWARN", "REQTMOUT", "OFFSET", "METADATAUPDATE", "GETPID"];
+const ROUTINE: &[&str] = &["FAIL", "ERROR", "CONFWARN", "REQTMOUT", "OFFSET", "METADATAUPDATE"];
+
+/// The facility of what keeps the producer from its id.
+const PRODUCER_ID: &str = "GETPID";
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +215,15 @@ mod tests {
         let observer = Observer::quiet();
         observer.error(global(RDKafkaErrorCode::PartitionEOF), "reached end of partition");
         assert!(lock(&observer.said).is_empty());
+    }
+
+    #[test]
+    fn a_producer_id_that_does_not_come_is_news_only_where_brokers_answer() {
+        let observer = Observer::quiet();
+        assert!(observer.is_routine("GETPID"));
+        observer.answered();
+        assert!(!observer.is_routine("GETPID"));
+        assert!(observer.is_routine("METADATAUPDATE"));
     }
 
     #[test]

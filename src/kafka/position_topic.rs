@@ -24,6 +24,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::batch::{Batch, TopicName};
+use super::classify::ErrorCode;
 use super::consumer::{self, Reader};
 use super::producer::{Outcome, Producer, Token};
 use super::properties::Isolation;
@@ -217,6 +218,10 @@ fn write_blocking(
     }
     match reports.first().map(|report| report.outcome) {
         Some(Outcome::Delivered) => Ok(()),
+        Some(Outcome::Failed(ErrorCode::TopicAuthorizationFailed, _)) => {
+            Err(Failure::stop("position", format!("topic {topic} may not be written to"))
+                .remedy(acl_command(&kafka.bootstrap_servers, &topic, "Write")))
+        }
         Some(outcome) => {
             let reason = producer.disconnect_reason();
             Err(failed(reason.unwrap_or_else(|| format!("{outcome:?}"))))

@@ -20,13 +20,13 @@
 use std::cell::{Cell, RefCell};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{
     BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig,
 };
@@ -117,7 +117,11 @@ impl Producer {
         kafka: &KafkaSettings,
         message_timeout: Duration,
     ) -> Result<Producer, Failure> {
-        let context = Context { observer: Observer::announcing(), stray: Stray::default() };
+        let context = Context {
+            observer: Observer::announcing(),
+            stray: Stray::default(),
+            failed_topic: OnceLock::new(),
+        };
         let inner: Inner = properties::producer(name, kafka, message_timeout)
             .create_with_context(context)
             .map_err(|error| properties::creation_failure(&error))?;
@@ -215,6 +219,12 @@ impl Producer {
     #[must_use]
     pub fn inquiry(&self) -> Inquiry {
         Inquiry { producer: Arc::downgrade(&self.inner) }
+    }
+
+    /// The topic of the first record that was reported as [`Outcome::Failed`].
+    #[must_use]
+    pub fn failed_topic(&self) -> Option<&TopicName> {
+        self.context().failed_topic.get()
     }
 
     fn context(&self) -> &Context {
@@ -388,6 +398,8 @@ impl Stray {
 struct Context {
     observer: Observer,
     stray: Stray,
+    /// The topic of the first record that was not delivered.
+    failed_topic: OnceLock<TopicName>,
 }
 
 impl ClientContext for Context {
@@ -415,7 +427,13 @@ impl ProducerContext for Context {
                 self.observer.answered();
                 Outcome::Delivered
             }
-            Err((error, _)) => failed(error),
+            Err((error, message)) => {
+                let outcome = failed(error);
+                if matches!(outcome, Outcome::Failed(..)) {
+                    self.failed_topic.get_or_init(|| TopicName::from(message.topic()));
+                }
+                outcome
+            }
         };
         let report = Report { token: Token(opaque as u64), outcome };
         let collected = SERVING.with(|serving| {

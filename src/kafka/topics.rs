@@ -29,7 +29,8 @@ use crate::config::settings::{KafkaSettings, TopicSettings};
 use crate::failure::Failure;
 
 pub use outlook::Outlook;
-pub(super) use remedy::{acl_command, unreachable_failure};
+pub(crate) use remedy::acl_command;
+pub(super) use remedy::unreachable_failure;
 
 /// A topic as it should be created if it is missing. An existing topic is taken as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

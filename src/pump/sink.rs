@@ -10,6 +10,7 @@ use crate::config::Settings;
 use crate::delivery::ledger::Settled;
 use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Ticket};
 use crate::failure::Failure;
+use crate::kafka::topics::acl_command;
 use crate::kafka::{
     Batch, Connection, ErrorClass, ErrorCode, Inquiry, Outcome, Producer, Report, SendError, Token,
     TopicName, position_topic,
@@ -32,12 +33,19 @@ pub(super) struct DeliveryFailure {
     pub(super) is_outage: bool,
     class: ErrorClass,
     reason: String,
+    /// The command that allows it, if a right was missing.
+    grant: Option<String>,
 }
 
 impl DeliveryFailure {
-    fn reported(code: ErrorCode, class: ErrorClass) -> DeliveryFailure {
-        let is_outage = code == ErrorCode::MessageTimedOut;
-        DeliveryFailure { is_outage, class, reason: format!("{code:?}") }
+    fn reported(code: ErrorCode, class: ErrorClass, topic: &str, servers: &str) -> DeliveryFailure {
+        DeliveryFailure {
+            is_outage: code == ErrorCode::MessageTimedOut,
+            class,
+            reason: format!("{code:?}, topic {topic}"),
+            grant: (code == ErrorCode::TopicAuthorizationFailed)
+                .then(|| acl_command(servers, topic, "Write")),
+        }
     }
 
     /// As the pump reports it; `hopeless` when trying again has not helped.
@@ -48,9 +56,11 @@ impl DeliveryFailure {
                 "compare kafka.max_record_bytes with the topic's max.message.bytes, and the \
                  record's timestamp with message.timestamp.*.max.ms",
             ),
-            ErrorClass::Table => Failure::stop("delivery", message).remedy(
-                "see that the topic exists and that walferry may write to it (ACLs: docs/operations.md)",
-            ),
+            ErrorClass::Table => {
+                Failure::stop("delivery", message).remedy(self.grant.as_deref().unwrap_or(
+                    "see that the topic exists: with topics.create = true a start makes it",
+                ))
+            }
             ErrorClass::Retry | ErrorClass::Fatal if hopeless => {
                 Failure::stop("delivery", format!("{message}; new producers fared no better"))
             }
@@ -94,6 +104,7 @@ pub(super) struct Sink {
     producer: Producer,
     /// The producer's; see [`message_timeout`].
     message_timeout: Duration,
+    bootstrap_servers: String,
     reports: Vec<Report>,
     ledger: Ledger,
     confirmation: Confirmation,
@@ -119,6 +130,7 @@ impl Sink {
         Ok(Sink {
             producer,
             message_timeout,
+            bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
             reports: Vec::new(),
             ledger: Ledger::new(0, Lsn::INVALID),
             confirmation: Confirmation::new(Lsn::INVALID),
@@ -227,7 +239,10 @@ impl Sink {
                 // Neither an acknowledgement nor a fault: a purge is asked for only on the way out.
                 Outcome::Purged => {}
                 Outcome::Failed(code, class) => {
-                    self.failed.get_or_insert_with(|| DeliveryFailure::reported(code, class));
+                    let topic = self.producer.failed_topic().map_or("(unknown)", |topic| &**topic);
+                    self.failed.get_or_insert_with(|| {
+                        DeliveryFailure::reported(code, class, topic, &self.bootstrap_servers)
+                    });
                 }
             }
         }
@@ -306,7 +321,7 @@ impl Sink {
             SendError::Fatal { .. } => ErrorClass::Fatal,
         };
         let reason = error.to_string();
-        self.failed.get_or_insert(DeliveryFailure { is_outage: false, class, reason });
+        self.failed.get_or_insert(DeliveryFailure { is_outage: false, class, reason, grant: None });
     }
 
     /// Whether anything was delivered on this connection.

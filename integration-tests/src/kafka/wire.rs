@@ -1,11 +1,13 @@
-//! Two requests of Kafka's protocol that the client library does not offer.
+//! Requests of Kafka's protocol that the client library does not offer.
 
 use super::{Kafka, Listener};
+use crate::wait;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const API_VERSIONS: i16 = 18;
+const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;
 const ALLOW: u8 = 3;
 const LITERAL: u8 = 3;
@@ -25,7 +27,7 @@ pub enum Resource<'a> {
 }
 
 /// What a user may be allowed to do; the numbers are the protocol's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Operation {
     All = 2,
@@ -41,7 +43,7 @@ pub enum Operation {
 }
 
 impl Kafka {
-    /// Allows `user` one operation; the broker may take a moment to act on it.
+    /// Allows `user` one operation, and returns when the broker acts on it.
     pub async fn allow(&self, user: &str, resource: Resource<'_>, operation: Operation) {
         let (kind, pattern, name) = match resource {
             Resource::Topic(name) => (2, LITERAL, name),
@@ -50,16 +52,25 @@ impl Kafka {
             Resource::Cluster => (4, LITERAL, "kafka-cluster"),
             Resource::TransactionalId(name) => (5, LITERAL, name),
         };
-        let mut body = 1_i32.to_be_bytes().to_vec();
-        body.push(kind);
-        string(&mut body, name);
-        body.push(pattern);
-        string(&mut body, &format!("User:{user}"));
-        string(&mut body, "*");
-        body.extend([operation as u8, ALLOW]);
+        let mut rule = vec![kind];
+        string(&mut rule, name);
+        rule.push(pattern);
+        string(&mut rule, &format!("User:{user}"));
+        string(&mut rule, "*");
+        rule.extend([operation as u8, ALLOW]);
+        let body = [&1_i32.to_be_bytes()[..], &rule].concat();
         let answer = self.request(CREATE_ACLS, 1, &body).await.expect("an answer");
         // Throttle time and number of results, then the error code of the only one.
         assert_eq!(answer[8..10], [0, 0], "allowing {user} {operation:?} on {resource:?}");
+        // The controller has it; a filter that matches one rule looks like the rule.
+        wait::until("the broker to know the rule", wait::LONG, async || {
+            let answer = self.request(DESCRIBE_ACLS, 1, &rule).await?;
+            // Throttle time, no error, some words about it, then what matches, principals included.
+            let principal = format!("User:{user}");
+            let known = answer.windows(principal.len()).any(|part| part == principal.as_bytes());
+            (answer[4..6] == [0, 0] && known).then_some(())
+        })
+        .await;
     }
 
     /// Does the broker serve requests? Its listener accepts connections before that.

@@ -131,6 +131,11 @@ impl Walferry {
         exit_code(self.process.wait_exit(deadline).await)
     }
 
+    /// The same, if it has ended.
+    pub fn exited(&self) -> Option<i32> {
+        self.process.exited().map(exit_code)
+    }
+
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }

@@ -245,24 +245,83 @@ async fn wrong_credentials_of_kafka_are_named_and_waited_for() {
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
 
-/// What docs/operations.md says that a user of Kafka needs, and no more.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_least_acls_of_kafka_are_enough() {
-    let (database, kafka, _) = database("acls").await;
-    let config = config("acls", &database, &database.url())
+/// On which topics docs/operations.md lets a user of Kafka do something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Topics {
+    Records,
+    Position,
+}
+
+/// What docs/operations.md says that a user of Kafka needs.
+const LEAST_ACLS: [(Topics, Operation); 6] = [
+    (Topics::Records, Operation::Write),
+    (Topics::Records, Operation::Create),
+    (Topics::Position, Operation::Write),
+    (Topics::Position, Operation::Read),
+    (Topics::Position, Operation::DescribeConfigs),
+    (Topics::Position, Operation::Create),
+];
+
+/// A deployment of its own, as the user that may do just this.
+async fn allowed(
+    stem: &str,
+    database: &Database,
+    kafka: &Kafka,
+    acls: &[(Topics, Operation)],
+) -> Config {
+    let config = config(stem, database, &database.url())
         .await
         .listener(kafka, Listener::SaslSsl)
         .kafka_property("sasl.username", PAT.0)
         .kafka_property("sasl.password", PAT.1);
-    let (topics, position) = (format!("{}.", config.name()), config.position_topic());
-    for operation in [Operation::Create, Operation::Describe, Operation::Write] {
-        kafka.allow(PAT.0, Resource::TopicPrefix(&topics), operation).await;
-        kafka.allow(PAT.0, Resource::Topic(&position), operation).await;
+    let (prefix, position) = (format!("{}.", config.name()), config.position_topic());
+    for &(topics, operation) in acls {
+        let resource = match topics {
+            Topics::Records => Resource::TopicPrefix(&prefix),
+            Topics::Position => Resource::Topic(&position),
+        };
+        kafka.allow(PAT.0, resource, operation).await;
     }
-    for operation in [Operation::Read, Operation::DescribeConfigs] {
-        kafka.allow(PAT.0, Resource::Topic(&position), operation).await;
-    }
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_acls_of_kafka_are_enough() {
+    let (database, kafka, _) = database("acls").await;
+    let config = allowed("acls", &database, kafka, &LEAST_ACLS).await;
     works(&config, kafka, &database).await;
+    works(&config, kafka, &database).await;
+}
+
+/// Each of them is needed, and named with its topic when it is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_the_least_acls_is_needed_and_named() {
+    let (database, kafka, _) = database("acl").await;
+    for missing in LEAST_ACLS {
+        let mut acls = LEAST_ACLS.to_vec();
+        acls.retain(|acl| *acl != missing);
+        let (topics, operation) = missing;
+        if missing == (Topics::Records, Operation::Write) {
+            // It implies Describe, without which nothing gets as far as writing.
+            acls.push((Topics::Records, Operation::Describe));
+        }
+        let config = allowed("acl", &database, kafka, &acls).await;
+        let topic = match topics {
+            Topics::Records => config.topic("public.t"),
+            Topics::Position => config.position_topic(),
+        };
+        let walferry = Walferry::start(&config);
+        let code = wait::until("the refusal", wait::LONG, async || {
+            // The record's topic is asked for with the first row.
+            database.execute("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t").await;
+            walferry.exited()
+        })
+        .await;
+        let log = walferry.log();
+        assert_eq!(code, 2, "{missing:?}:\n{log}");
+        let remedy = format!("--operation {operation:?} --topic {topic}");
+        assert!(log.contains(&remedy), "no {remedy:?} without {missing:?} in\n{log}");
+    }
 }
 
 const LEAST_PRIVILEGE: &str = include_str!("../../../config/least-privilege.sql");

@@ -205,7 +205,8 @@ async fn what_a_broker_refuses_is_classed() {
     let shut = unique("shut");
     kafka.create_topic(&shut, 1, &[]).await;
     kafka.allow(PAT.0, Resource::Topic(&shut), Operation::Describe).await;
-    kafka.allow(PAT.0, Resource::Cluster, Operation::IdempotentWrite).await;
+    // Who may write to any topic at all may be an idempotent producer.
+    kafka.allow(PAT.0, Resource::Topic(&unique("open")), Operation::Write).await;
     let pat = Producer::new("it", &as_pat(kafka), wait::LONG).unwrap();
     send(&pat, &shut, &[("k", b"v")]);
     let outcome = reports(&pat, 1).await[0].outcome;

@@ -101,11 +101,7 @@ pub(in crate::kafka) fn unreachable_failure(
 }
 
 /// The command that gives the client's user a right.
-pub(in crate::kafka) fn acl_command(
-    bootstrap_servers: &str,
-    topic: &str,
-    operation: &str,
-) -> String {
+pub(crate) fn acl_command(bootstrap_servers: &str, topic: &str, operation: &str) -> String {
     format!(
         "kafka-acls --bootstrap-server {bootstrap_servers} --add --allow-principal User:… \
          --operation {operation} --topic {topic}"
