@@ -10,7 +10,7 @@ TOOLS := target/tools
 # Of `make fuzz`: one of fuzz/fuzz_targets, or all of them in turn, each for so many seconds.
 TARGET ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 SECONDS ?= 60
-BENCH := $(CARGO) bench --workspace $(foreach name,drain latency start idle instructions,--bench $(name))
+BENCH := $(CARGO) bench --workspace $(foreach name,drain latency start idle encode instructions,--bench $(name))
 
 comma := ,
 empty :=
@@ -26,7 +26,7 @@ define beside_fetch
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help prerequisites services build test matrix fuzz check format lint docs fuzz-targets deny advisories demo bench
+.PHONY: help prerequisites services build test matrix fuzz check format lint docs fuzz-targets deny advisories demo bench figures
 
 help: ## Lists the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,3 +91,6 @@ demo: prerequisites ## Shows walferry at work on a small shop database.
 bench: prerequisites ## Measures against pg_recvlogical: target/bench/report.md. Takes some minutes.
 	$(call beside_fetch,$(CARGO) build --release --workspace --bin walferry && $(BENCH) --no-run)
 	$(BENCH) --no-fail-fast
+
+figures: ## Writes the tables of the last `make bench` into README.md.
+	$(CARGO) run --release --workspace --bin figures

@@ -1,7 +1,7 @@
 //! Nanoseconds a row: the compiled plan against apache-avro, for a table with ten columns.
 //!
-//! `cargo bench --bench encode` prints the median of several rounds. The encoders take turns within
-//! a round, so that whatever else the machine does falls on all of them and the ratios hold.
+//! The encoders take turns within a round, so that whatever else the machine does falls on all of
+//! them and the ratios hold.
 //! The plan starts from pgoutput's text; apache-avro gets ready-made value trees, neither parsing
 //! nor building them on the clock, so the ratios are lower bounds.
 
@@ -13,6 +13,8 @@ use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
+use integration_tests::bench::{Section, Table, median, spread};
+use serde_json::json;
 use walferry::avro::{RowPlan, ShapeRules, TableShape, schema};
 use walferry::config::settings::FormatSettings;
 use walferry::pgoutput::{Cell, Relation, RelationColumn, ReplicaIdentity, TupleBuilder};
@@ -73,26 +75,42 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         })?);
     }
-    report(nanos.map(median));
+    section(&nanos).publish();
     Ok(())
 }
 
-fn report([plan, writer, datum]: [f64; 3]) {
-    println!("encoding a row of {} columns, median of {ROUNDS} rounds", COLUMNS.len());
-    println!("  plan, from text                        {plan:7.0} ns");
-    println!("  apache-avro GenericDatumWriter, values {writer:7.0} ns  {:5.1}x", writer / plan);
-    println!("  apache-avro to_avro_datum, values      {datum:7.0} ns  {:5.1}x", datum / plan);
+/// The rounds of the encoders, in nanoseconds a row.
+fn section([plan, writer, datum]: &[Vec<f64>; 3]) -> Section {
+    let row = |name: &str, rounds: &[f64]| {
+        let times = median(rounds) / median(plan);
+        [name.to_owned(), spread(rounds, 0), format!("{times:.1}")]
+    };
+    Section {
+        name: "encode",
+        title: "Encoding",
+        method: format!(
+            "{ROWS} rows of {} columns, {ROUNDS} rounds. The plan starts from pgoutput's text; \
+             apache-avro gets ready-made values, so the ratios are lower bounds.",
+            COLUMNS.len(),
+        ),
+        target: "",
+        table: Table::new(["encoder", "ns a row", "times the plan's"])
+            .row(row("plan, from text", plan))
+            .row(row("apache-avro `GenericDatumWriter`, from values", writer))
+            .row(row("apache-avro `to_avro_datum`, from values", datum)),
+        notes: Vec::new(),
+        figures: json!({
+            "plan_nanos": median(plan),
+            "datum_writer_nanos": median(writer),
+            "to_avro_datum_nanos": median(datum),
+        }),
+    }
 }
 
 fn per_row(round: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
     let start = Instant::now();
     round()?;
     Ok(start.elapsed().as_nanos() as f64 / ROWS as f64)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// The call that most programs make, which resolves and validates anew for every value.

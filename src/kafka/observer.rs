@@ -143,10 +143,10 @@ impl ClientContext for Observer {
                 *lock(&self.reason) = Some(reason.to_owned());
                 tracing::debug!(?code, reason, "connection to a Kafka broker failed");
             }
-            // The reader that asked for it is told as well.
-            RDKafkaErrorCode::PartitionEOF => {}
             // Explicit offsets need no group; librdkafka looks for its coordinator all the same.
             RDKafkaErrorCode::GroupAuthorizationFailed => {}
+            // The ends that a reader asks for arrive as errors once it is being closed.
+            RDKafkaErrorCode::PartitionEOF => {}
             _ if self.may_say(&format!("{code:?}")) => {
                 tracing::warn!(?code, reason, "the Kafka client reports an error");
             }
@@ -208,6 +208,13 @@ mod tests {
         observer.error(global(RDKafkaErrorCode::PartitionEOF), "end of partition");
         assert!(lock(&observer.said).is_empty());
         assert_eq!(observer.connection(), Connection::Unknown);
+    }
+
+    #[test]
+    fn the_end_of_a_partition_is_no_complaint() {
+        let observer = Observer::quiet();
+        observer.error(global(RDKafkaErrorCode::PartitionEOF), "reached end of partition");
+        assert!(lock(&observer.said).is_empty());
     }
 
     #[test]

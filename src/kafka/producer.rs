@@ -215,16 +215,16 @@ impl Producer {
         self.context().observer.reason()
     }
 
-    /// The topic of the first record that was reported as [`Outcome::Failed`].
-    #[must_use]
-    pub fn failed_topic(&self) -> Option<&TopicName> {
-        self.context().failed_topic.get()
-    }
-
     /// Asks about topics over the producer's own connections.
     #[must_use]
     pub fn inquiry(&self) -> Inquiry {
         Inquiry { producer: Arc::downgrade(&self.inner) }
+    }
+
+    /// The topic of the first record that was reported as [`Outcome::Failed`].
+    #[must_use]
+    pub fn failed_topic(&self) -> Option<&TopicName> {
+        self.context().failed_topic.get()
     }
 
     fn context(&self) -> &Context {

@@ -102,9 +102,9 @@ const MAX_MESSAGE_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
 
 pub(super) struct Sink {
     producer: Producer,
-    bootstrap_servers: String,
     /// The producer's; see [`message_timeout`].
     message_timeout: Duration,
+    bootstrap_servers: String,
     reports: Vec<Report>,
     ledger: Ledger,
     confirmation: Confirmation,
@@ -129,8 +129,8 @@ impl Sink {
         let producer = Producer::new(&settings.name, &settings.kafka, message_timeout)?;
         Ok(Sink {
             producer,
-            bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
             message_timeout,
+            bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
             reports: Vec::new(),
             ledger: Ledger::new(0, Lsn::INVALID),
             confirmation: Confirmation::new(Lsn::INVALID),

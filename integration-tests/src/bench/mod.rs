@@ -14,7 +14,7 @@ mod usage;
 pub use backlog::{Backlog, Shape};
 pub use control::RecvLogical;
 pub use distribution::Distribution;
-pub use report::{Section, Table};
+pub use report::{Section, Table, write_readme};
 pub use topic::{Arrival, Arrivals, TopicEnd};
 pub use usage::{cpu_time, threads_cpu_time};
 

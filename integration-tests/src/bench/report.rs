@@ -7,7 +7,13 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The order of the sections; one of another name comes after them.
-const ORDER: [&str; 5] = ["drain", "latency", "start", "idle", "instructions"];
+const ORDER: [&str; 6] = ["drain", "latency", "start", "idle", "encode", "instructions"];
+
+/// Those whose tables the README shows.
+const IN_README: [&str; 5] = ["drain", "latency", "start", "idle", "encode"];
+
+/// Between these lines of the README.
+const MARKS: [&str; 2] = ["<!-- bench: begin", "<!-- bench: end"];
 
 /// Cells in rows below a head.
 #[derive(Clone, Debug)]
@@ -88,20 +94,48 @@ impl Section {
     }
 }
 
+/// Puts the tables of the report into the README, in the place of those that are there.
+///
+/// # Errors
+/// Says what is missing.
+pub fn write_readme() -> Result<(), String> {
+    let report = read(&workspace().join("target/bench/report.json"));
+    let missing = IN_README.iter().find(|name| !report.contains_key(**name));
+    if let Some(name) = missing {
+        return Err(format!("no figures of the bench {name}: run make bench first"));
+    }
+    let file = workspace().join("README.md");
+    let page = fs::read_to_string(&file).map_err(|error| format!("README.md: {error}"))?;
+    let page = between_marks(&page, &readme(&report)).ok_or("README.md has lost its marks")?;
+    fs::write(&file, page).map_err(|error| format!("README.md: {error}"))
+}
+
+/// The tables, with a line about the machine.
+fn readme(report: &Map<String, Value>) -> String {
+    let mut text = format!("{}\n", machine_line(&report["machine"]));
+    for section in IN_README.iter().filter_map(|name| report.get(*name)) {
+        let part = |key: &str| section[key].as_str().unwrap_or_default();
+        text.push_str(&format!("\n**{}.** {}\n\n{}", part("title"), part("method"), part("table")));
+    }
+    text
+}
+
+/// `page` with `text` between the lines of its marks; `None` without the marks.
+fn between_marks(page: &str, text: &str) -> Option<String> {
+    let [begin, end] = MARKS;
+    let (before, rest) = page.split_once(begin)?;
+    let (mark, rest) = rest.split_once('\n')?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{mark}\n{text}\n{end}{after}"))
+}
+
 fn read(file: &PathBuf) -> Map<String, Value> {
     let old = fs::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok());
     old.unwrap_or_default()
 }
 
 fn document(report: &Map<String, Value>) -> String {
-    let machine = &report["machine"];
-    let mut text = format!(
-        "# walferry's figures\n\n{} cores ({}), {} GiB, PostgreSQL, Kafka, the registry and the \
-         reader all on them.\n",
-        machine["cores"],
-        machine["model"].as_str().unwrap_or("?"),
-        machine["memory_gib"],
-    );
+    let mut text = format!("# walferry's figures\n\n{}\n", machine_line(&report["machine"]));
     let known = ORDER.iter().copied();
     let others = report.keys().map(String::as_str);
     let others = others.filter(|name| !ORDER.contains(name) && *name != "machine");
@@ -121,6 +155,15 @@ fn markdown(section: &Value) -> String {
     format!("## {}\n\n{}\n\n{}{target}{notes}", text("title"), text("method"), text("table"))
 }
 
+fn machine_line(machine: &Value) -> String {
+    format!(
+        "{} cores ({}), {} GiB, PostgreSQL, Kafka, the registry and the reader all on them.",
+        machine["cores"],
+        machine["model"].as_str().unwrap_or("?"),
+        machine["memory_gib"],
+    )
+}
+
 fn machine() -> Value {
     let line = |file: &str, name: &str| {
         let text = fs::read_to_string(file).ok()?;
@@ -138,7 +181,35 @@ fn machine() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{IN_README, MARKS, Table, between_marks, readme, workspace};
+    use serde_json::{Map, Value, json};
+
+    fn report() -> Map<String, Value> {
+        let section = |name: &&str| {
+            let table = Table::new(["a"]).row([format!("of {name}")]).render();
+            ((*name).to_owned(), json!({ "title": name, "method": "How.", "table": table }))
+        };
+        let machine = json!({ "cores": 2, "model": "Z80", "memory_gib": 1 });
+        let machine = ("machine".to_owned(), machine);
+        IN_README.iter().map(section).chain([machine]).collect()
+    }
+
+    #[test]
+    fn the_readme_gets_the_tables_between_its_marks() {
+        let page = std::fs::read_to_string(workspace().join("README.md")).unwrap();
+        let tables = readme(&report());
+        assert!(tables.starts_with("2 cores (Z80), 1 GiB"), "{tables}");
+        assert!(tables.contains("**drain.** How.\n\n| a        |\n"), "{tables}");
+        let once = between_marks(&page, &tables).expect("the marks");
+        assert_eq!(once.matches(&tables).count(), 1);
+        assert_eq!(between_marks(&once, &tables).as_deref(), Some(&*once), "not by replacing");
+        let outside = |page: &str| {
+            let [begin, end] = MARKS.map(|mark| page.find(mark).unwrap());
+            [page[..begin].to_owned(), page[end..].to_owned()]
+        };
+        assert_eq!(outside(&once), outside(&page));
+        assert_eq!(between_marks("no marks", &tables), None);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

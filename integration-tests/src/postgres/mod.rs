@@ -87,10 +87,20 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// The version that a test means when it names none: `WALFERRY_PG`, or 18.
+    /// The version that a test means when it names none: `WALFERRY_PG`, or the newest.
     pub fn default_version() -> u16 {
-        std::env::var("WALFERRY_PG")
-            .map_or(18, |value| value.parse().expect("WALFERRY_PG: a major version"))
+        Self::newest_version()
+    }
+
+    /// For tests that are worth running on both ends of what is supported: 14, or `WALFERRY_PG`, so
+    /// that `make matrix` runs them on each version in between as well.
+    pub fn oldest_version() -> u16 {
+        chosen_version().unwrap_or(14)
+    }
+
+    /// The other end: 18, or `WALFERRY_PG`.
+    pub fn newest_version() -> u16 {
+        chosen_version().unwrap_or(18)
     }
 
     /// The server of the default version that all tests of this process share.
@@ -329,6 +339,12 @@ impl Postgres {
         })
         .await
     }
+}
+
+/// `WALFERRY_PG`.
+fn chosen_version() -> Option<u16> {
+    let value = std::env::var("WALFERRY_PG").ok()?;
+    Some(value.parse().expect("WALFERRY_PG: a major version"))
 }
 
 impl Drop for Postgres {

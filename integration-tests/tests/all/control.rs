@@ -13,20 +13,22 @@ use tokio_postgres::{Client, NoTls};
 use walferry::config::{Settings, parse};
 use walferry::postgres::Oid;
 
-/// One test per version for each case, which is an `async fn (&Database)`.
+/// A test on the oldest and on the newest version for each case, which is an `async fn (&Database)`.
 macro_rules! on_both_versions {
     ($($case:ident),+ $(,)?) => {
         mod oldest {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                let server = integration_tests::Postgres::shared_version(14).await;
+                let version = integration_tests::Postgres::oldest_version();
+                let server = integration_tests::Postgres::shared_version(version).await;
                 super::$case(&server.database("control").await).await;
             })+
         }
         mod newest {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $case() {
-                let server = integration_tests::Postgres::shared_version(18).await;
+                let version = integration_tests::Postgres::newest_version();
+                let server = integration_tests::Postgres::shared_version(version).await;
                 super::$case(&server.database("control").await).await;
             })+
         }

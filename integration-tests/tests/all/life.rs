@@ -73,13 +73,13 @@ async fn whole_job(version: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_job_on_postgres_14() {
-    whole_job(14).await;
+async fn the_whole_job_on_the_oldest_postgres() {
+    whole_job(Postgres::oldest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_whole_job_on_postgres_18() {
-    whole_job(18).await;
+async fn the_whole_job_on_the_newest_postgres() {
+    whole_job(Postgres::newest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,13 +282,13 @@ async fn publication_dropped(version: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publication_dropped_while_in_use_stops_on_postgres_14() {
-    publication_dropped(14).await;
+async fn a_publication_dropped_while_in_use_stops_on_the_oldest_postgres() {
+    publication_dropped(Postgres::oldest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publication_dropped_while_in_use_stops_on_postgres_18() {
-    publication_dropped(18).await;
+async fn a_publication_dropped_while_in_use_stops_on_the_newest_postgres() {
+    publication_dropped(Postgres::newest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,13 +77,13 @@ async fn sees_faults(scene: &Scene, shop: &Shop<'_>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_equal_tables_on_14() {
-    undisturbed(14).await;
+async fn topics_equal_tables_on_the_oldest_postgres() {
+    undisturbed(Postgres::oldest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_equal_tables_on_18() {
-    undisturbed(18).await;
+async fn topics_equal_tables_on_the_newest_postgres() {
+    undisturbed(Postgres::newest_version()).await;
 }
 
 async fn stopped_in_the_middle(version: u16) {
@@ -109,13 +109,13 @@ async fn stopped_in_the_middle(version: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_loses_and_repeats_nothing_on_14() {
-    stopped_in_the_middle(14).await;
+async fn a_stop_loses_and_repeats_nothing_on_the_oldest_postgres() {
+    stopped_in_the_middle(Postgres::oldest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_loses_and_repeats_nothing_on_18() {
-    stopped_in_the_middle(18).await;
+async fn a_stop_loses_and_repeats_nothing_on_the_newest_postgres() {
+    stopped_in_the_middle(Postgres::newest_version()).await;
 }
 
 async fn killed_in_the_middle(version: u16) {
@@ -137,11 +137,11 @@ async fn killed_in_the_middle(version: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_lose_nothing_and_keep_the_order_on_14() {
-    killed_in_the_middle(14).await;
+async fn kills_lose_nothing_and_keep_the_order_on_the_oldest_postgres() {
+    killed_in_the_middle(Postgres::oldest_version()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_lose_nothing_and_keep_the_order_on_18() {
-    killed_in_the_middle(18).await;
+async fn kills_lose_nothing_and_keep_the_order_on_the_newest_postgres() {
+    killed_in_the_middle(Postgres::newest_version()).await;
 }
