@@ -93,4 +93,4 @@ bench: prerequisites ## Measures against pg_recvlogical: target/bench/report.md.
 	$(BENCH) --no-fail-fast
 
 figures: ## Writes the tables of the last `make bench` into README.md.
-	$(CARGO) run --release --workspace --bin figures
+	$(CARGO) run --release -p integration-tests --bin figures
