@@ -7,7 +7,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use super::Input;
 use crate::avro::types::{ColumnType, resolve};
 use crate::avro::{ColumnShape, KeyPlan, RowPlan, TableShape, schema};
-use crate::config::settings::{BeforeDelete, FormatSettings, NameAdjustment};
+use crate::config::settings::FormatSettings;
 use crate::pgoutput::{Cell, ReplicaIdentity, Tuple, TupleBuilder};
 use crate::postgres::Oid;
 use crate::postgres::catalog::Types;
@@ -52,7 +52,7 @@ pub fn text_decoders(data: &[u8]) {
 }
 
 fn judge(shape: &TableShape, row: &Tuple<'_>) {
-    let format = format();
+    let format = FormatSettings::default();
     let record = Reader::new(&schema::value_record(shape, &format, "s.t"));
     let plan = RowPlan::compile(shape, &format);
     record.judge(|out| plan.encode(row, None, out).is_ok());
@@ -148,18 +148,5 @@ fn shape(columns: Vec<ColumnShape>) -> TableShape {
         cells: columns.len(),
         key: vec![0],
         columns,
-    }
-}
-
-fn format() -> FormatSettings {
-    FormatSettings {
-        column_defaults: true,
-        name_adjustment: NameAdjustment::None,
-        truncate: false,
-        skip: Vec::new(),
-        tombstones: true,
-        unavailable_value: "__debezium_unavailable_value".to_owned(),
-        before_delete: BeforeDelete::Key,
-        context_headers: false,
     }
 }
