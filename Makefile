@@ -10,7 +10,7 @@ TOOLS := target/tools
 # Of `make fuzz`: one of fuzz/fuzz_targets, or all of them in turn, each for so many seconds.
 TARGET ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 SECONDS ?= 60
-BENCH := $(CARGO) bench --workspace $(foreach name,drain latency start idle encode instructions,--bench $(name))
+BENCH := $(CARGO) bench --workspace $(foreach name,drain snapshot latency start idle encode instructions,--bench $(name))
 
 comma := ,
 empty :=

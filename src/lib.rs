@@ -3,7 +3,8 @@
 //! The code map and the invariants are in `docs/architecture.md`. In one line: [`postgres`] reads
 //! the wire, [`pgoutput`] decodes it, [`envelope`] and [`outbox`] turn changes into records with
 //! the column encoders of [`avro`], [`kafka`] produces them, [`delivery`] decides what may be
-//! confirmed, and [`pump`] is the one thread that moves all of it.
+//! confirmed, [`snapshot`] is what reading whole tables is made of, and [`pump`] is the one thread
+//! that moves all of it.
 
 pub mod avro;
 pub mod cli;
@@ -19,4 +20,5 @@ pub mod pgoutput;
 pub mod postgres;
 pub mod pump;
 pub mod registry;
+pub mod snapshot;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use crate::postgres::control::{self, Control};
 use crate::postgres::replication::Client;
 use crate::postgres::slot::{self, SlotState};
 use crate::postgres::{Lsn, Timeline};
+use crate::snapshot::Record;
 
 /// A deployment, connected to both sides.
 pub(super) struct Deployment<'a> {
@@ -86,9 +87,24 @@ impl<'a> Deployment<'a> {
 
     /// Writes the position; makes its topic, if need be.
     pub(super) async fn write(&self, position: &Position) -> Result<(), Failure> {
+        self.write_with(position, None).await
+    }
+
+    /// As [`write`](Self::write), for a deployment that begins: no table has been read, and the
+    /// next start reads them.
+    pub(super) async fn write_first(&self, position: &Position) -> Result<(), Failure> {
+        let record = Record::new(position.origin().clone());
+        self.write_with(position, Some(&record)).await
+    }
+
+    async fn write_with(
+        &self,
+        position: &Position,
+        record: Option<&Record>,
+    ) -> Result<(), Failure> {
         let Settings { name, topics, .. } = self.settings;
         position_topic::ensure(&self.admin, name, topics).await?;
-        standing::write_position(self.settings, position).await
+        standing::write(self.settings, position, record).await
     }
 
     /// An error while somebody reads the slot: what is changed now would be changed under them.
@@ -151,8 +167,8 @@ fn describe_move(old: Lsn, done: Lsn, (from, to): (Timeline, Timeline)) -> Strin
 impl Known {
     pub(super) async fn read(admin: &Admin, settings: &Settings) -> Result<Known, Failure> {
         let Settings { name, kafka, .. } = settings;
-        let record = position_topic::read(admin, name, kafka, standing::KAFKA_TIMEOUT).await?;
-        Ok(match record.as_deref().map(Position::from_bytes) {
+        let records = position_topic::read(admin, name, kafka, standing::KAFKA_TIMEOUT).await?;
+        Ok(match records.position.as_deref().map(Position::from_bytes) {
             None => Known::Nothing,
             Some(Ok(position)) => Known::Position(position),
             Some(Err(error)) => Known::Unreadable(error.to_string()),

@@ -9,6 +9,7 @@ use crate::delivery::startup::{Decision, Gap};
 use crate::delivery::{Position, standing};
 use crate::failure::Failure;
 use crate::kafka::position_topic;
+use crate::snapshot::Record;
 
 pub(super) fn run(global: &GlobalArgs, args: &PositionArgs) -> Result<Exit, Failure> {
     let settings = load_settings(global)?;
@@ -23,9 +24,10 @@ pub(super) fn run(global: &GlobalArgs, args: &PositionArgs) -> Result<Exit, Fail
 /// Kafka alone is asked.
 async fn show(settings: &Settings, as_json: bool) -> Result<Exit, Failure> {
     let admin = admin(settings)?;
-    let record =
+    let records =
         position_topic::read(&admin, &settings.name, &settings.kafka, standing::KAFKA_TIMEOUT)
             .await?;
+    let record = records.position;
     let topic = position_topic::topic_name(&settings.name);
     let position = record.as_deref().map(Position::from_bytes).transpose();
     let output = Output::stdout();
@@ -39,6 +41,9 @@ async fn show(settings: &Settings, as_json: bool) -> Result<Exit, Failure> {
             let known = position.map_or(Known::Nothing, Known::Position);
             output.fact("topic", &topic);
             output.fact("position", &known.describe());
+            if let Some(record) = records.snapshot {
+                output.fact("snapshot", &describe_snapshot(&record));
+            }
             Ok(Exit::Done)
         }
         Err(error) => {
@@ -48,6 +53,19 @@ async fn show(settings: &Settings, as_json: bool) -> Result<Exit, Failure> {
             Err(Failure::stop("position", error.to_string())
                 .remedy("`walferry position set` replaces it"))
         }
+    }
+}
+
+/// Which tables are still to be read.
+fn describe_snapshot(record: &[u8]) -> String {
+    let record = match Record::from_bytes(record) {
+        Ok(record) => record,
+        Err(error) => return error.to_string(),
+    };
+    let pending: Vec<&str> = record.pending().map(|(_, table)| table.name.as_str()).collect();
+    match pending.as_slice() {
+        [] => "complete".to_owned(),
+        pending => format!("to be read: {}", pending.join(", ")),
     }
 }
 

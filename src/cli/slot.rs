@@ -159,11 +159,16 @@ async fn create(deployment: &Deployment<'_>) -> Result<Exit, Failure> {
     }
     // Both topics and rights are looked at before there is a slot that holds the log.
     position_topic::ensure(&deployment.admin, &settings.name, &settings.topics).await?;
-    if deployment.position == Known::Nothing {
+    let is_first = deployment.position == Known::Nothing;
+    if is_first {
         deployment.write(&Position::Intent(server.origin.clone())).await?;
     }
     let done = slot::create(&control.client, &settings.postgres.slot).await?;
-    deployment.write(&deployment.at(done)).await?;
+    if is_first {
+        deployment.write_first(&deployment.at(done)).await?;
+    } else {
+        deployment.write(&deployment.at(done)).await?;
+    }
     output.fact("created", &format!("slot {} at {done}", settings.postgres.slot));
     output.fact("accepted", &deployment.accepted(done));
     Ok(Exit::Done)
@@ -221,7 +226,7 @@ async fn drop(deployment: &Deployment<'_>, yes: bool) -> Result<Exit, Failure> {
         output.fact("dropped", &format!("slot {}", settings.postgres.slot));
     }
     if deployment.position != Known::Nothing {
-        standing::clear_position(settings).await?;
+        standing::clear(settings).await?;
         output.fact("cleared", "the position: the next start is a first start");
     }
     Ok(Exit::Done)

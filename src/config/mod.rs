@@ -40,7 +40,6 @@ use self::interpolate::Surroundings;
 use self::keys::Section;
 use self::problem::{Fault, Source};
 use self::reader::{Context, Notes, Table, Text};
-use self::settings::SnapshotMode;
 
 /// A configuration that can be used, and what is doubtful about it.
 #[derive(Debug, Clone)]
@@ -137,7 +136,7 @@ fn settings(root: &Table<'_>) -> Option<Settings> {
     let registry = sections::registry(&required("registry", Section::Registry));
     let topics = sections::topics(&section("topics", Section::Topics), &sections::BROKER_DEFAULTS);
     let format = sections::format(&section("format", Section::Format));
-    section("snapshot", Section::Snapshot).finish();
+    let snapshot = sections::snapshot(&section("snapshot", Section::Snapshot));
     let http = sections::http(&section("http", Section::Http));
     let messages = sections::messages(&section("messages", Section::Messages));
     let each = |name, section| root.sections(name, section);
@@ -159,7 +158,7 @@ fn settings(root: &Table<'_>) -> Option<Settings> {
         registry: registry?,
         topics,
         format,
-        snapshot: SnapshotMode::Never,
+        snapshot,
         http,
         messages,
         shutdown_timeout,

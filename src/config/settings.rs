@@ -17,7 +17,7 @@ pub struct Settings {
     pub registry: RegistrySettings,
     pub topics: TopicSettings,
     pub format: FormatSettings,
-    pub snapshot: SnapshotMode,
+    pub snapshot: SnapshotSettings,
     pub http: HttpSettings,
     pub messages: MessageSettings,
     /// How long a stop may drain before it gives up.
@@ -224,8 +224,21 @@ pub enum BeforeDelete {
     Null,
 }
 
+/// The rows that are there already (`[snapshot]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    pub mode: SnapshotMode,
+    /// Which of the listed tables; `None`: all that are no outboxes.
+    pub tables: Option<Vec<TablePattern>>,
+    /// Sessions that read side by side, at least one.
+    pub parallelism: usize,
+    pub max_rows_per_second: Option<u64>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotMode {
+    /// Before the stream, and of tables that are listed later.
+    Initial,
     Never,
 }
 
@@ -250,6 +263,8 @@ pub struct TableRule {
     pub key_columns: Option<Vec<String>>,
     pub exclude_columns: Vec<String>,
     pub inserts_only: bool,
+    /// SQL: the rows that a snapshot reads.
+    pub snapshot_where: Option<String>,
     pub topics: TopicSettings,
 }
 

@@ -35,36 +35,43 @@ pub enum Ticket {
     Unit { epoch: u16, sequence: u64 },
     /// A position record.
     Position { epoch: u16 },
+    /// A row that a snapshot has read, of the table with this index.
+    Row { epoch: u16, table: u32 },
+    /// A snapshot record.
+    SnapshotRecord { epoch: u16 },
 }
 
 impl Ticket {
-    const POSITION_BIT: u64 = 1 << 63;
-    const EPOCH_SHIFT: u32 = 47;
-    const SEQUENCE_MASK: u64 = (1 << Self::EPOCH_SHIFT) - 1;
+    const KIND_SHIFT: u32 = 62;
+    const EPOCH_SHIFT: u32 = 46;
+    const NUMBER_MASK: u64 = (1 << Self::EPOCH_SHIFT) - 1;
 
-    /// One bit for the kind, 16 for the epoch, 47 for the sequence number: at a million units a
-    /// second it lasts four years, and a connection begins it anew.
+    /// Two bits for the kind, 16 for the epoch, 46 for the number: at a million units a second it
+    /// lasts two years, and a connection begins it anew.
     #[must_use]
     pub fn to_bits(self) -> u64 {
-        match self {
-            Ticket::Unit { epoch, sequence } => {
-                debug_assert!(sequence <= Self::SEQUENCE_MASK, "sequence number out of range");
-                u64::from(epoch) << Self::EPOCH_SHIFT | (sequence & Self::SEQUENCE_MASK)
-            }
-            Ticket::Position { epoch } => {
-                Self::POSITION_BIT | u64::from(epoch) << Self::EPOCH_SHIFT
-            }
-        }
+        let (kind, epoch, number) = match self {
+            Ticket::Unit { epoch, sequence } => (0, epoch, sequence),
+            Ticket::Position { epoch } => (1, epoch, 0),
+            Ticket::Row { epoch, table } => (2, epoch, u64::from(table)),
+            Ticket::SnapshotRecord { epoch } => (3, epoch, 0),
+        };
+        debug_assert!(number <= Self::NUMBER_MASK, "sequence number out of range");
+        kind << Self::KIND_SHIFT
+            | u64::from(epoch) << Self::EPOCH_SHIFT
+            | (number & Self::NUMBER_MASK)
     }
 
     /// The ticket that [`to_bits`](Self::to_bits) made.
     #[must_use]
     pub fn from_bits(bits: u64) -> Ticket {
         let epoch = (bits >> Self::EPOCH_SHIFT & 0xFFFF) as u16;
-        if bits & Self::POSITION_BIT != 0 {
-            Ticket::Position { epoch }
-        } else {
-            Ticket::Unit { epoch, sequence: bits & Self::SEQUENCE_MASK }
+        let number = bits & Self::NUMBER_MASK;
+        match bits >> Self::KIND_SHIFT {
+            0 => Ticket::Unit { epoch, sequence: number },
+            1 => Ticket::Position { epoch },
+            2 => Ticket::Row { epoch, table: number as u32 },
+            _ => Ticket::SnapshotRecord { epoch },
         }
     }
 }
@@ -254,9 +261,12 @@ mod tests {
     fn tickets_survive_the_opaque() {
         for ticket in [
             Ticket::Unit { epoch: 0, sequence: 0 },
-            Ticket::Unit { epoch: u16::MAX, sequence: Ticket::SEQUENCE_MASK },
+            Ticket::Unit { epoch: u16::MAX, sequence: Ticket::NUMBER_MASK },
             Ticket::Position { epoch: 7 },
             Ticket::Position { epoch: u16::MAX },
+            Ticket::Row { epoch: 0, table: 0 },
+            Ticket::Row { epoch: u16::MAX, table: u32::MAX },
+            Ticket::SnapshotRecord { epoch: 7 },
         ] {
             assert_eq!(Ticket::from_bits(ticket.to_bits()), ticket);
         }

@@ -4,7 +4,7 @@
 //! small pure module: the [`ledger`] turns acknowledgements into a durable LSN, [`confirm`] lets
 //! that LSN reach Postgres only after a [`position`] record holding it is durable itself, and
 //! [`startup`] compares position and slot on every connect. [`resume`] drops what the server sends
-//! again. What the pure modules are asked about is gathered by `standing`.
+//! again, and the [`tally`] says which tables of a snapshot are at the brokers. What the pure modules are asked about is gathered by `standing`.
 
 pub mod confirm;
 pub mod ledger;
@@ -12,8 +12,10 @@ pub mod position;
 pub mod resume;
 pub(crate) mod standing;
 pub mod startup;
+pub mod tally;
 
 pub use confirm::Confirmation;
 pub use ledger::{Ledger, Ticket};
 pub use position::{Partial, Position, SlotOrigin};
 pub use resume::ResumeFilter;
+pub use tally::Tally;

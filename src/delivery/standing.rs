@@ -11,10 +11,12 @@ use super::{Position, SlotOrigin};
 use crate::config::Settings;
 use crate::config::settings::Manage;
 use crate::failure::Failure;
+use crate::kafka::position_topic::Key;
 use crate::kafka::{Admin, position_topic};
 use crate::postgres::catalog::ServerInfo;
 use crate::postgres::replication::Client;
 use crate::postgres::slot::SlotState;
+use crate::snapshot::Record;
 
 /// How long one question to Kafka may take.
 pub(crate) const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,35 +27,56 @@ pub(crate) fn application_name(name: &str) -> String {
     format!("walferry_{name}")
 }
 
-/// Reads the position record and its meaning.
-pub(crate) async fn read_position(
-    admin: &Admin,
-    settings: &Settings,
-) -> Result<Option<Position>, Failure> {
-    let bytes = position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
-    bytes
-        .map(|bytes| {
-            Position::from_bytes(&bytes).map_err(|error| {
-                Failure::stop("position", error.to_string()).remedy(
-                    "`walferry position show` prints it, `walferry position set` replaces it",
-                )
-            })
-        })
-        .transpose()
+/// What the position topic holds for a deployment.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) position: Option<Position>,
+    pub(crate) snapshot: Option<Record>,
 }
 
-/// Writes a position record and waits for its acknowledgement.
-pub(crate) async fn write_position(
+/// Reads the position record and the snapshot record, and their meaning.
+pub(crate) async fn read(admin: &Admin, settings: &Settings) -> Result<Standing, Failure> {
+    let records =
+        position_topic::read(admin, &settings.name, &settings.kafka, KAFKA_TIMEOUT).await?;
+    let position = records.position.as_deref().map(Position::from_bytes).transpose();
+    let snapshot = records.snapshot.as_deref().map(Record::from_bytes).transpose();
+    Ok(Standing {
+        position: position.map_err(|error| {
+            Failure::stop("position", error.to_string())
+                .remedy("`walferry position show` prints it, `walferry position set` replaces it")
+        })?,
+        snapshot: snapshot.map_err(|error| {
+            Failure::stop("position", error.to_string()).remedy(
+                "a newer walferry has most likely written it: run that one; `walferry slot drop \
+                 --yes` gives position, slot and snapshot up, and the next start is a first start",
+            )
+        })?,
+    })
+}
+
+/// Writes a position record and waits for its acknowledgement; with a snapshot record that one
+/// first, so that a position never stands without it.
+pub(crate) async fn write(
     settings: &Settings,
     position: &Position,
+    snapshot: Option<&Record>,
 ) -> Result<(), Failure> {
-    let bytes = position.to_bytes();
-    position_topic::write(&settings.name, &settings.kafka, &bytes, KAFKA_TIMEOUT).await
+    let snapshot = snapshot.map(|record| (Key::Snapshot, Some(record.to_bytes())));
+    let records: Vec<_> =
+        snapshot.into_iter().chain([(Key::Position, Some(position.to_bytes()))]).collect();
+    position_topic::write(&settings.name, &settings.kafka, &records, KAFKA_TIMEOUT).await
 }
 
-/// Takes the position back: the next start is a first start.
-pub(crate) async fn clear_position(settings: &Settings) -> Result<(), Failure> {
-    position_topic::clear(&settings.name, &settings.kafka, KAFKA_TIMEOUT).await
+/// Writes the snapshot record alone.
+pub(crate) async fn write_snapshot(settings: &Settings, record: &Record) -> Result<(), Failure> {
+    let records = [(Key::Snapshot, Some(record.to_bytes()))];
+    position_topic::write(&settings.name, &settings.kafka, &records, KAFKA_TIMEOUT).await
+}
+
+/// Takes position and snapshot back: the next start is a first start.
+pub(crate) async fn clear(settings: &Settings) -> Result<(), Failure> {
+    let records = [(Key::Position, None), (Key::Snapshot, None)];
+    position_topic::write(&settings.name, &settings.kafka, &records, KAFKA_TIMEOUT).await
 }
 
 /// Who the server is, as the position records it.

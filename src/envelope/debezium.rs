@@ -9,6 +9,7 @@
 //! | update, key changed | `d` of the old key and its tombstone, both with header `__debezium.newkey`; `c` of the new key with header `__debezium.oldkey` |
 //! | delete | `d`, tombstone |
 //! | truncate | `t` without a key, if `format.truncate` |
+//! | a row that a snapshot reads | `r` |
 //!
 //! `before` is the whole old row under replica identity full. Under default and index only the
 //! identity columns were sent: `before` then holds them, with the others null or Debezium's
@@ -34,7 +35,10 @@ use identity::{NO_OLD_ROW, Roles, check_identity, outside_identity};
 use super::context::ContextHeaders;
 use super::names::namespace;
 use super::record::{infallible, whole_or_nothing};
-use super::source::{self, EventContext, Now, SourceBlock, TRANSACTION_SCHEMA};
+use super::source::{
+    self, EventContext, Marker, Now, SnapshotContext, SnapshotSource, SourceBlock,
+    TRANSACTION_SCHEMA,
+};
 use crate::avro::primitive::{write_branch, write_bytes};
 use crate::avro::schema;
 use crate::avro::{KeyPlan, RowError, RowPlan, TableShape};
@@ -335,6 +339,49 @@ impl TablePlan {
         let sent = self.sent(old)?.ok_or(NO_OLD_ROW)?;
         whole_or_nothing(batch, |batch| {
             self.write_delete(context, old, sent, OtherKey::None, batch)
+        })
+    }
+
+    /// The source blocks for [`read`](Self::read), of one snapshot.
+    #[must_use]
+    pub fn snapshot_source(&self, context: SnapshotContext) -> SnapshotSource {
+        self.tail.source.snapshot(context)
+    }
+
+    /// Writes a row that was there when a snapshot was taken. Several readers can share the plan.
+    ///
+    /// # Errors
+    /// The row cannot be encoded; the batch is as it was.
+    pub fn read(
+        &self,
+        source: &mut SnapshotSource,
+        marker: Marker,
+        now_nanos: i64,
+        row: &Tuple<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), RowError> {
+        whole_or_nothing(batch, |batch| {
+            let mut record = batch.record(&self.topic);
+            if let Some(key) = &self.key {
+                record.key(|out| {
+                    out.extend_from_slice(&key.prefix);
+                    key.plan.encode(row, out)
+                })?;
+            }
+            record.value(|out| {
+                out.extend_from_slice(&self.value_prefix);
+                write_branch(0, out);
+                write_branch(1, out);
+                self.row.encode(row, None, out)?;
+                source.write(marker, out);
+                write_branch(0, out);
+                write_bytes(b"r", out);
+                source.now.write(now_nanos, out);
+                Ok(())
+            })?;
+            self.write_context_headers(&mut record);
+            record.finish();
+            Ok(())
         })
     }
 

@@ -18,4 +18,4 @@ pub mod source;
 pub use context::ContextHeaders;
 pub use debezium::{PlanError, PlanInput, Schemas, TablePlan, schemas};
 pub use message::{MessageInput, MessagePlan};
-pub use source::{EventContext, Origin};
+pub use source::{EventContext, Marker, Origin, SnapshotContext, SnapshotSource};

@@ -45,7 +45,7 @@ pub const CONNECTOR: &str = "postgresql";
 pub(super) struct SourceBlock {
     /// The stretches that never change.
     head: Box<[u8]>,
-    middle: Box<[u8]>,
+    database: Box<[u8]>,
     tail: Box<[u8]>,
     /// The transaction of the last event.
     transaction: Option<Transaction>,
@@ -77,17 +77,14 @@ impl SourceBlock {
         for text in [VERSION, CONNECTOR, name] {
             write_bytes(text.as_bytes(), &mut head);
         }
-        let mut middle = Vec::new();
-        write_branch(0, &mut middle);
-        write_bytes(b"false", &mut middle);
-        write_bytes(database.as_bytes(), &mut middle);
-        write_branch(1, &mut middle);
+        let mut encoded_database = Vec::new();
+        write_bytes(database.as_bytes(), &mut encoded_database);
         let mut tail = Vec::new();
         write_bytes(schema.as_bytes(), &mut tail);
         write_bytes(table.as_bytes(), &mut tail);
         SourceBlock {
             head: head.into(),
-            middle: middle.into(),
+            database: encoded_database.into(),
             tail: tail.into(),
             transaction: None,
             shared: Shared::default(),
@@ -131,7 +128,9 @@ impl SourceBlock {
         before.clear();
         before.extend_from_slice(&self.head);
         write_long(micros.div_euclid(1_000), before);
-        before.extend_from_slice(&self.middle);
+        write_marker(b"false", before);
+        before.extend_from_slice(&self.database);
+        write_branch(1, before);
         sequence.clear();
         match transaction.last_commit_lsn {
             Some(last) => {
@@ -151,6 +150,104 @@ impl SourceBlock {
             None => write_branch(0, after),
         }
     }
+}
+
+/// What a snapshot's records say of their place: all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotContext {
+    /// The snapshot sees exactly what committed before this.
+    pub lsn: Lsn,
+    pub xid: Option<Xid>,
+    /// When it was taken.
+    pub time: PgTime,
+}
+
+/// The place of a row in its snapshot: `source.snapshot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Marker {
+    /// The very first of a snapshot.
+    First,
+    FirstInTable,
+    True,
+    LastInTable,
+    /// The very last of a snapshot.
+    Last,
+    /// Read while the stream goes on.
+    Incremental,
+}
+
+impl Marker {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Marker; 6] = [
+        Marker::First,
+        Marker::FirstInTable,
+        Marker::True,
+        Marker::LastInTable,
+        Marker::Last,
+        Marker::Incremental,
+    ];
+
+    /// As Debezium writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Marker::First => "first",
+            Marker::FirstInTable => "first_in_data_collection",
+            Marker::True => "true",
+            Marker::LastInTable => "last_in_data_collection",
+            Marker::Last => "last",
+            Marker::Incremental => "incremental",
+        }
+    }
+}
+
+/// The source blocks of one table in one snapshot: one for each [`Marker`], encoded.
+#[derive(Debug, Clone)]
+pub struct SnapshotSource {
+    blocks: [Box<[u8]>; Marker::ALL.len()],
+    pub(super) now: Now,
+}
+
+impl SnapshotSource {
+    pub(super) fn write(&self, marker: Marker, out: &mut Vec<u8>) {
+        if let Some(block) = self.blocks.get(marker as usize) {
+            out.extend_from_slice(block);
+        }
+    }
+}
+
+impl SourceBlock {
+    /// The blocks of the table's rows in a snapshot.
+    pub(super) fn snapshot(&self, context: SnapshotContext) -> SnapshotSource {
+        let block = |marker: Marker| -> Box<[u8]> {
+            let mut out = Vec::new();
+            let micros = context.time.unix_micros();
+            out.extend_from_slice(&self.head);
+            write_long(micros.div_euclid(1_000), &mut out);
+            write_marker(marker.as_str().as_bytes(), &mut out);
+            out.extend_from_slice(&self.database);
+            write_branch(1, &mut out);
+            write_bytes(format!("[null,\"{}\"]", context.lsn.0).as_bytes(), &mut out);
+            write_some_long(micros, &mut out);
+            write_some_long(micros.saturating_mul(1_000), &mut out);
+            out.extend_from_slice(&self.tail);
+            match context.xid {
+                Some(xid) => write_some_long(i64::from(xid.0), &mut out),
+                None => write_branch(0, &mut out),
+            }
+            write_some_long(context.lsn.0.cast_signed(), &mut out);
+            // No xmin, origin, or origin_lsn.
+            (0..3).for_each(|_| write_branch(0, &mut out));
+            out.into()
+        };
+        SnapshotSource { blocks: Marker::ALL.map(block), now: Now::default() }
+    }
+}
+
+/// Writes `source.snapshot`, whose union has the text first.
+fn write_marker(marker: &[u8], out: &mut Vec<u8>) {
+    write_branch(0, out);
+    write_bytes(marker, out);
 }
 
 /// What ends the JSON of `sequence`, `["<last commit>","<lsn>"]` or `[null,"<lsn>"]`.

@@ -106,6 +106,12 @@ impl Batch {
         self.spans.len()
     }
 
+    /// Bytes of keys, values and headers written since the last [`clear`](Self::clear).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Whether no record was written.
     #[must_use]
     pub fn is_empty(&self) -> bool {

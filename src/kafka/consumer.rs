@@ -13,22 +13,20 @@ pub(crate) type Reader = BaseConsumer<Observer>;
 /// A reader for asynchronous code.
 pub(crate) type StreamReader = StreamConsumer<Observer>;
 
-/// Makes a reader that sees what `isolation` says. Does not connect yet.
+/// Makes a reader of what has been written already, in many short stretches: the broker does not
+/// wait for more. Sees committed records only. Does not connect yet.
 ///
 /// # Errors
 ///
 /// When librdkafka does not take the properties.
-pub(crate) fn reader(
-    name: &str,
-    kafka: &KafkaSettings,
-    isolation: Isolation,
-) -> Result<Reader, Failure> {
-    properties::reader(name, kafka, &group(name), isolation)
+pub(crate) fn tail_reader(name: &str, kafka: &KafkaSettings) -> Result<Reader, Failure> {
+    properties::reader(name, kafka, &group(name), Isolation::ReadCommitted)
+        .set("fetch.wait.max.ms", "5")
         .create_with_context(Observer::quiet())
         .map_err(|error| properties::creation_failure(&error))
 }
 
-/// As [`reader`], for asynchronous code. Sees committed records only.
+/// Makes a reader for asynchronous code. Sees committed records only.
 pub(crate) fn stream_reader(name: &str, kafka: &KafkaSettings) -> Result<StreamReader, Failure> {
     properties::reader(name, kafka, &group(name), Isolation::ReadCommitted)
         .create_with_context(Observer::quiet())

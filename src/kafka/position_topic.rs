@@ -1,13 +1,15 @@
 //! The topic that holds the position: created, verified, and read to its end.
 //!
 //! `__walferry.<name>.position` has one partition and is compacted, never deleted by age: the
-//! newest record with the stream's name as its key is the root of truth for what was delivered.
-//! This module moves bytes; what they mean is [`crate::delivery::position`]'s.
+//! newest record with the stream's name as its key is the root of truth for what was delivered, the
+//! newest with the key `<name>/snapshot` for which tables were read. This module moves bytes; what
+//! they mean is [`crate::delivery::position`]'s and [`crate::snapshot::record`]'s.
 //!
-//! **Why [`read`] returns the newest record.** The end offset is asked for without regard to
+//! **Why [`read`] returns the newest records.** The end offset is asked for without regard to
 //! transactions, so nothing written before the call lies past it. The tail is read from a little
-//! before that end, in windows that double backwards until one holds the key: the last match of the
-//! first window that has one is the newest, because every later window was read whole and had none.
+//! before that end, in windows that double backwards until both keys were met: the last match of
+//! the first window that has one is the newest, because every later window was read whole and had
+//! none.
 //! A window ends at its upper offset or at the end of the partition, whichever the reader meets
 //! first, so that a tail of nothing but transaction markers, or a hole left by compaction, ends it
 //! too. Only committed records are seen; an open transaction below the end would hide a newer one,
@@ -27,7 +29,6 @@ use super::batch::{Batch, TopicName};
 use super::classify::ErrorCode;
 use super::consumer::{self, Reader};
 use super::producer::{Outcome, Producer, Token};
-use super::properties::Isolation;
 use super::topics::{Admin, Outlook, TopicSpec, acl_command, close, unreachable_failure};
 use crate::config::settings::{KafkaSettings, TopicSettings};
 use crate::failure::{Class, Failure};
@@ -103,7 +104,32 @@ async fn verify(admin: &Admin, name: &str, partitions: i32) -> Result<(), Failur
     }
 }
 
-/// The newest position record, `None` if there is none (or no topic, or a tombstone).
+/// What is kept under the name of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    Position,
+    Snapshot,
+}
+
+impl Key {
+    /// The record's key. No name of a stream has a slash in it.
+    #[must_use]
+    pub fn of(self, name: &str) -> String {
+        match self {
+            Key::Position => name.to_owned(),
+            Key::Snapshot => format!("{name}/snapshot"),
+        }
+    }
+}
+
+/// The newest records, `None` where there is none (or a tombstone).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Records {
+    pub position: Option<Vec<u8>>,
+    pub snapshot: Option<Vec<u8>>,
+}
+
+/// The newest records of the stream `name`; none if there is no topic.
 ///
 /// # Errors
 ///
@@ -115,19 +141,19 @@ pub async fn read(
     name: &str,
     kafka: &KafkaSettings,
     timeout: Duration,
-) -> Result<Option<Vec<u8>>, Failure> {
+) -> Result<Records, Failure> {
     let topic = topic_name(name);
     if admin.partitions(&topic).await?.is_none() {
-        return Ok(None);
+        return Ok(Records::default());
     }
     let (first, end) = admin.offsets(&topic, PARTITION).await?;
     if first >= end {
-        return Ok(None);
+        return Ok(Records::default());
     }
     let tail = Tail {
-        reader: consumer::reader(name, kafka, Isolation::ReadCommitted)?,
+        reader: consumer::tail_reader(name, kafka)?,
         topic,
-        key: name.to_owned(),
+        keys: [Key::Position, Key::Snapshot].map(|key| key.of(name).into_bytes()),
         bootstrap_servers: kafka.bootstrap_servers.clone(),
         deadline: Instant::now() + timeout,
     };
@@ -136,19 +162,20 @@ pub async fn read(
         close(tail.reader);
         newest
     });
-    task.await.map_err(|error| {
+    let [position, snapshot] = task.await.map_err(|error| {
         Failure::retry("position", "reading the position was interrupted").source(error)
-    })?
+    })??;
+    Ok(Records { position, snapshot })
 }
 
-/// Appends the position record of the stream `name` to `batch`; without a value a tombstone.
-pub(crate) fn record(batch: &mut Batch, topic: &TopicName, name: &str, value: Option<&[u8]>) {
+/// Appends the record with this [key](Key::of) to `batch`; without a value a tombstone.
+pub(crate) fn record(batch: &mut Batch, topic: &TopicName, key: &str, value: Option<&[u8]>) {
     let mut record = batch.record(topic);
     let copy = |bytes: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(bytes);
         Ok::<(), Infallible>(())
     };
-    let Ok(()) = record.key(|out| copy(name.as_bytes(), out));
+    let Ok(()) = record.key(|out| copy(key.as_bytes(), out));
     if let Some(value) = value {
         let Ok(()) = record.value(|out| copy(value, out));
     }
@@ -156,8 +183,9 @@ pub(crate) fn record(batch: &mut Batch, topic: &TopicName, name: &str, value: Op
     record.finish();
 }
 
-/// Writes the position record and waits until the brokers have acknowledged it: for the rare
-/// moments without a stream. The stream writes it through its own producer.
+/// Writes records, in order, and waits until the brokers have acknowledged them: for the rare
+/// moments without a stream. The stream writes them through its own producer. `None` is a tombstone,
+/// after which [`read`] finds nothing under that key.
 ///
 /// # Errors
 ///
@@ -165,32 +193,12 @@ pub(crate) fn record(batch: &mut Batch, topic: &TopicName, name: &str, value: Op
 pub async fn write(
     name: &str,
     kafka: &KafkaSettings,
-    value: &[u8],
+    records: &[(Key, Option<Vec<u8>>)],
     timeout: Duration,
 ) -> Result<(), Failure> {
-    put(name, kafka, Some(value), timeout).await
-}
-
-/// Writes a tombstone, after which [`read`] finds no position, and waits until the brokers have
-/// acknowledged it.
-///
-/// # Errors
-///
-/// As [`write()`].
-pub async fn clear(name: &str, kafka: &KafkaSettings, timeout: Duration) -> Result<(), Failure> {
-    put(name, kafka, None, timeout).await
-}
-
-async fn put(
-    name: &str,
-    kafka: &KafkaSettings,
-    value: Option<&[u8]>,
-    timeout: Duration,
-) -> Result<(), Failure> {
-    let (name, kafka, value) = (name.to_owned(), kafka.clone(), value.map(<[u8]>::to_vec));
-    let task = tokio::task::spawn_blocking(move || {
-        write_blocking(&name, &kafka, value.as_deref(), timeout)
-    });
+    let (name, kafka, records) = (name.to_owned(), kafka.clone(), records.to_vec());
+    let task =
+        tokio::task::spawn_blocking(move || write_blocking(&name, &kafka, &records, timeout));
     task.await.map_err(|error| {
         Failure::retry("position", "writing the position was interrupted").source(error)
     })?
@@ -199,25 +207,29 @@ async fn put(
 fn write_blocking(
     name: &str,
     kafka: &KafkaSettings,
-    value: Option<&[u8]>,
+    records: &[(Key, Option<Vec<u8>>)],
     timeout: Duration,
 ) -> Result<(), Failure> {
     let producer = Producer::new(name, kafka, timeout)?;
     let topic = TopicName::from(topic_name(name));
     let mut batch = Batch::default();
-    record(&mut batch, &topic, name, value);
+    for (key, value) in records {
+        record(&mut batch, &topic, &key.of(name), value.as_deref());
+    }
     let failed = |what: String| {
         Failure::retry("position", format!("the position was not written to {topic}: {what}"))
     };
-    let Some(record) = batch.peek() else { return Err(failed("no record".to_owned())) };
-    producer.send(record, Token(0)).map_err(|error| failed(error.to_string()))?;
+    for record in batch.records() {
+        producer.send(record, Token(0)).map_err(|error| failed(error.to_string()))?;
+    }
     let mut reports = Vec::new();
-    while reports.is_empty() {
+    while reports.len() < batch.len() {
         producer.poll(&mut reports);
         std::thread::sleep(Duration::from_millis(1));
     }
-    match reports.first().map(|report| report.outcome) {
-        Some(Outcome::Delivered) => Ok(()),
+    let outcomes = reports.iter().map(|report| report.outcome);
+    match outcomes.into_iter().find(|outcome| *outcome != Outcome::Delivered) {
+        None => Ok(()),
         Some(Outcome::Failed(ErrorCode::TopicAuthorizationFailed, _)) => {
             Err(Failure::stop("position", format!("topic {topic} may not be written to"))
                 .remedy(acl_command(&kafka.bootstrap_servers, &topic, "Write")))
@@ -226,7 +238,6 @@ fn write_blocking(
             let reason = producer.disconnect_reason();
             Err(failed(reason.unwrap_or_else(|| format!("{outcome:?}"))))
         }
-        None => Err(failed("no report".to_owned())),
     }
 }
 
@@ -247,17 +258,17 @@ fn spec(name: &str, topics: &TopicSettings) -> TopicSpec {
 struct Tail {
     reader: Reader,
     topic: String,
-    key: String,
+    keys: [Vec<u8>; 2],
     bootstrap_servers: String,
     deadline: Instant,
 }
 
-/// The newest record of a window: its value, `None` for a tombstone.
-type Newest = Option<Option<Vec<u8>>>;
+/// The newest record of each key that was met: its value, `None` for a tombstone.
+type Newest = [Option<Option<Vec<u8>>>; 2];
 
 impl Tail {
     /// Reads backwards in windows from `end`, an offset that nothing older lies past, to `first`.
-    fn newest(&self, first: i64, end: i64) -> Result<Option<Vec<u8>>, Failure> {
+    fn newest(&self, first: i64, end: i64) -> Result<[Option<Vec<u8>>; 2], Failure> {
         let (_, stable) = self
             .reader
             .fetch_watermarks(&self.topic, PARTITION, self.remaining())
@@ -272,29 +283,29 @@ impl Tail {
                 ),
             ));
         }
+        let mut newest = Newest::default();
         let mut upper = end;
         let mut size = FIRST_WINDOW;
-        loop {
+        while upper > first && newest.iter().any(Option::is_none) {
             let lower = upper.saturating_sub(size).max(first);
-            if let Some(value) = self.window(lower, upper)? {
-                return Ok(value);
-            }
-            if lower <= first {
-                return Ok(None);
+            let older = self.window(lower, upper)?;
+            for (known, older) in newest.iter_mut().zip(older) {
+                *known = known.take().or(older);
             }
             upper = lower;
             size = size.saturating_mul(2);
         }
+        Ok(newest.map(Option::flatten))
     }
 
-    /// The last record of the key in `lower..upper`.
+    /// The last records of the keys in `lower..upper`.
     fn window(&self, lower: i64, upper: i64) -> Result<Newest, Failure> {
         let mut assignment = TopicPartitionList::new();
         assignment
             .add_partition_offset(&self.topic, PARTITION, Offset::Offset(lower))
             .and_then(|()| self.reader.assign(&assignment))
             .map_err(|error| self.failure(&error))?;
-        let mut newest = None;
+        let mut newest = Newest::default();
         let mut last_error = None;
         loop {
             let wait = self.deadline.saturating_duration_since(Instant::now());
@@ -308,8 +319,10 @@ impl Tail {
                     if message.offset() >= upper {
                         return Ok(newest);
                     }
-                    if message.key() == Some(self.key.as_bytes()) {
-                        newest = Some(message.payload().map(<[u8]>::to_vec));
+                    for (key, newest) in self.keys.iter().zip(&mut newest) {
+                        if message.key() == Some(key) {
+                            *newest = Some(message.payload().map(<[u8]>::to_vec));
+                        }
                     }
                     if message.offset() + 1 >= upper {
                         return Ok(newest);

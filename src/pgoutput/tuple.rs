@@ -138,6 +138,32 @@ pub struct TupleBuilder {
 }
 
 impl TupleBuilder {
+    /// Forgets all cells; keeps the memory.
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.bytes.clear();
+    }
+
+    /// Appends a text whose bytes `write` appends.
+    ///
+    /// # Errors
+    /// That of `write`; the tuple is then of no use.
+    pub fn push_text_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.count = self.count.saturating_add(1);
+        self.bytes.push(b't');
+        let length_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        write(&mut self.bytes)?;
+        let length = i32::try_from(self.bytes.len() - length_at - 4).unwrap_or(i32::MAX);
+        if let Some(place) = self.bytes.get_mut(length_at..length_at + 4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    }
+
     /// Appends a cell.
     pub fn push(&mut self, cell: Cell<'_>) -> &mut TupleBuilder {
         self.count = self.count.saturating_add(1);

@@ -51,6 +51,11 @@ impl Driver {
         self.0.is_finished()
     }
 
+    /// Closes the session's socket at once, whatever the server is doing.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
     /// Waits for the end of the session. Cancel-safe.
     pub async fn finished(&mut self) {
         // A panic of the driver ends the session as well.

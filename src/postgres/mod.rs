@@ -11,6 +11,7 @@ pub mod publication;
 pub mod query;
 pub mod replication;
 pub mod slot;
+pub mod snapshot;
 pub mod tls;
 pub mod whitelist;
 pub mod wire;

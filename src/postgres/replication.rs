@@ -1,7 +1,7 @@
 //! The replication connection: its commands, and the stream of a slot.
 //!
 //! ```text
-//! Client ── identify_system, timeline_history, create_replication_slot ──► Client
+//! Client ── identify_system, timeline_history, create_slot_exporting ──► Client
 //!    └───── start_replication ──► Stream ── queue_copy_done … ReadyForQuery, terminate
 //! ```
 //!
@@ -22,7 +22,7 @@ mod outbox;
 mod stream;
 
 pub use client::Client;
-pub use commands::{CreatedSlot, StartReplication, SystemIdentity, TimelineSwitch};
+pub use commands::{ExportedSnapshot, StartReplication, SystemIdentity, TimelineSwitch};
 pub use error::Error;
 pub use outbox::Status;
 pub use stream::{Fill, Stream};

@@ -365,14 +365,17 @@ fn row_error(
     metrics: &mut PumpMetrics,
 ) -> Result<Applied, Failure> {
     let known = relations.get(oid, metrics)?;
-    let ColumnName { name: column, column_type } = known.column(&error).unwrap_or_else(|| {
-        ColumnName { name: format!("#{}", error.column), column_type: "unknown".to_owned() }
-    });
-    if error.kind == RowErrorKind::UnexpectedNull && relations.widen(oid, column.clone()) {
+    let column = known.column(&error).unwrap_or_else(|| ColumnName::unknown(error.column));
+    if error.kind == RowErrorKind::UnexpectedNull && relations.widen(oid, column.name.clone()) {
         return Ok(Applied::AwaitPlan(oid));
     }
-    let table = relations.name(oid);
-    Err(Failure::stop(
+    Err(row_failure(&error, &relations.name(oid), at, &column))
+}
+
+/// A row that has no image in its schema.
+pub(super) fn row_failure(error: &RowError, table: &str, at: Lsn, column: &ColumnName) -> Failure {
+    let ColumnName { name: column, column_type } = column;
+    Failure::stop(
         "row",
         format!(
             "a row of {table} at {at} cannot be encoded: column {column} (type {column_type}) {}",
@@ -382,9 +385,9 @@ fn row_error(
     .remedy(format!(
         "correct the row's value and let the old version pass by leaving the column out: \
          exclude_columns = [\"{column}\"] in the [[table]] of {table}"
-    )))
+    ))
 }
 
-fn route_failure(error: &RouteError, at: Lsn) -> Failure {
+pub(super) fn route_failure(error: &RouteError, at: Lsn) -> Failure {
     Failure::stop("outbox", format!("{error} (at {at})"))
 }

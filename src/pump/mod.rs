@@ -28,6 +28,7 @@ mod prepare;
 mod relations;
 mod session;
 mod sink;
+mod snapshot;
 mod stall;
 mod stream;
 mod task;
@@ -56,8 +57,7 @@ use crate::config::Settings;
 use crate::failure::{Class, Failure};
 use crate::registry::Registry;
 use crate::telemetry::{
-    Activity, InFlight, NotReady, Positions, PumpMetrics, Reason, Snapshot, State as Shown,
-    Telemetry,
+    Activity, NotReady, Positions, PumpMetrics, Reason, Snapshot, State as Shown, Telemetry,
 };
 
 /// What asks the pump to stop. Cheap to clone.
@@ -229,7 +229,11 @@ impl Pump {
         self.sink.collect(now, &mut self.metrics);
         self.counting.turn(&self.runtime, &self.stop.wake, || self.sink.inquiry(), now);
         if self.sink.failed().is_none() {
-            let urgent = matches!(state, State::Settling { .. } | State::Stopping { .. });
+            let urgent = match state {
+                State::Settling { .. } | State::Stopping { .. } => true,
+                State::Streaming(streaming) => streaming.awaits_position(),
+                _ => false,
+            };
             if let Err(error) = self.sink.write_position(urgent, now) {
                 self.sink.fail(&error);
             }
@@ -246,10 +250,7 @@ impl Pump {
             state: shown,
             not_ready: not_ready.clone(),
             positions,
-            in_flight: InFlight {
-                records: sink.ledger().in_flight(),
-                bytes: sink.ledger().in_flight_bytes(),
-            },
+            in_flight: sink.in_flight(),
             oldest_pending_commit: sink.ledger().oldest().map(|(_, time)| time),
         });
     }
@@ -434,7 +435,7 @@ impl Pump {
         if waited < SETTLING_NOTICEABLE || is_stalled {
             return;
         }
-        let (left, why) = (self.sink.ledger().in_flight(), self.sink.describe_stall());
+        let (left, why) = (self.sink.in_flight().records, self.sink.describe_stall());
         let message = format!("{left} records in flight are not acknowledged: {why}");
         self.not_ready = Some(NotReady::new(Reason::Kafka, message));
     }
@@ -469,7 +470,7 @@ impl Pump {
     }
 
     fn begin_stop(&mut self, closing: Option<Box<Closing>>, now: Instant) -> State {
-        tracing::info!(in_flight = self.sink.ledger().in_flight(), "stopping");
+        tracing::info!(in_flight = self.sink.in_flight().records, "stopping");
         self.not_ready = Some(NotReady::new(Reason::Stopping, "stopping"));
         let deadline = self.stop_since(now) + self.settings.shutdown_timeout;
         State::Stopping { closing, deadline }
@@ -483,7 +484,7 @@ impl Pump {
     ) -> Result<State, Failure> {
         let drained = self.sink.is_drained() && self.sink.failed().is_none();
         if now >= deadline || self.sink.failed().is_some() {
-            let left = self.sink.ledger().in_flight();
+            let left = self.sink.in_flight().records;
             let failure = || {
                 Failure::retry(
                     "stop",
@@ -564,6 +565,7 @@ impl State {
         match self {
             State::Connect(_) | State::Backoff { .. } if slot_is_held => Shown::AcquiringSlot,
             State::Connect(_) | State::Backoff { .. } => Shown::Connecting,
+            State::Streaming(streaming) if streaming.is_snapshotting() => Shown::Snapshot,
             State::Streaming(_) => Shown::Streaming,
             State::Settling { left: Left::Lost, .. } => Shown::Rebuilding,
             State::Settling { .. } | State::Probing(_) => Shown::Stalled,

@@ -21,6 +21,7 @@ use crate::kafka::TopicName;
 use crate::kafka::topics::TopicSpec;
 use crate::outbox::{Destination, Router, RouterInput};
 use crate::pgoutput::Relation;
+use crate::postgres::Oid;
 use crate::postgres::catalog::{self, RelationKind, TableFacts, Types};
 use crate::postgres::whitelist::{Learned, Listed, Role, Whitelist};
 use crate::registry::{self, Registry, SchemaId, Subject};
@@ -52,6 +53,13 @@ pub(super) struct Planned {
 pub(super) struct ColumnName {
     pub(super) name: String,
     pub(super) column_type: String,
+}
+
+impl ColumnName {
+    /// Of a column that no shape has.
+    pub(super) fn unknown(index: usize) -> ColumnName {
+        ColumnName { name: format!("#{index}"), column_type: "unknown".to_owned() }
+    }
 }
 
 impl From<ColumnShape> for ColumnName {
@@ -129,10 +137,15 @@ impl Preparer {
     /// Begins to make the plan of a relation.
     pub(super) fn start(self: &Arc<Self>, wanted: Wanted) -> Task<Planned> {
         let preparer = Arc::clone(self);
-        Task::spawn(&self.runtime, &self.wake, async move {
-            let what = wanted.relation.qualified();
-            preparer.persist(&what, || preparer.plan(&wanted)).await
-        })
+        Task::spawn(&self.runtime, &self.wake, async move { preparer.make(&wanted).await })
+    }
+
+    /// Makes the plan of a relation.
+    ///
+    /// # Errors
+    /// An operator is needed, or the control connection is lost.
+    pub(super) async fn make(&self, wanted: &Wanted) -> Result<Planned, Failure> {
+        self.persist(&wanted.relation.qualified(), || self.plan(wanted)).await
     }
 
     /// Begins to make a topic and its schemas ready.
@@ -141,15 +154,38 @@ impl Preparer {
         destination: Destination,
         listed: Option<&Listed>,
     ) -> Task<Admitted> {
+        let preparer = Arc::clone(self);
+        let listed = listed.cloned();
+        Task::spawn(&self.runtime, &self.wake, async move {
+            preparer.make_destination(&destination, listed.as_ref()).await
+        })
+    }
+
+    /// Makes a topic and its schemas ready.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub(super) async fn make_destination(
+        &self,
+        destination: &Destination,
+        listed: Option<&Listed>,
+    ) -> Result<Admitted, Failure> {
         let rule = listed.and_then(|listed| match listed.role {
             Role::Outbox { rule } => self.settings.outboxes.get(rule),
             Role::Table { .. } => None,
         });
-        let topics = rule.map_or_else(|| self.settings.topics.clone(), |rule| rule.topics.clone());
-        let preparer = Arc::clone(self);
-        Task::spawn(&self.runtime, &self.wake, async move {
-            preparer.persist(&destination.topic, || preparer.admit(&destination, &topics)).await
-        })
+        let topics = rule.map_or(&self.settings.topics, |rule| &rule.topics);
+        self.persist(&destination.topic, || self.admit(destination, topics)).await
+    }
+
+    /// The columns of a listed table that are left out of its records.
+    pub(super) fn excluded(&self, whitelist: &Whitelist, oid: Oid) -> Vec<String> {
+        let role = whitelist.entries.get(&oid).map(|listed| listed.role);
+        let rule = match role {
+            Some(Role::Table { rule }) => self.settings.tables.get(rule),
+            Some(Role::Outbox { .. }) | None => None,
+        };
+        rule.map(|rule| rule.exclude_columns.clone()).unwrap_or_default()
     }
 
     /// The last failure of what is being tried again.

@@ -14,6 +14,7 @@ use super::apply::Messages;
 use super::prepare::{Prefetched, Preparer};
 use super::relations::Relations;
 use super::sink::{self, Source};
+use super::snapshot::{self, Opened, Snapshots};
 use super::task::Task;
 use super::topics::Topics;
 use super::wake::Wake;
@@ -21,7 +22,7 @@ use super::watch::{Watch, Watcher};
 use crate::config::Settings;
 use crate::delivery::Position;
 use crate::delivery::standing::{
-    self, KAFKA_TIMEOUT, application_name, read_position, refusal, startup_slot, write_position,
+    self, KAFKA_TIMEOUT, Standing, application_name, refusal, startup_slot,
 };
 use crate::delivery::startup::{self, Decision, Gap, Server};
 use crate::envelope::ContextHeaders;
@@ -38,6 +39,7 @@ use crate::postgres::slot::{self, SlotState};
 use crate::postgres::whitelist::{self, Whitelist};
 use crate::postgres::{Lsn, Oid};
 use crate::registry::{Registry, Subject};
+use crate::snapshot::Record;
 use crate::telemetry::Telemetry;
 
 /// A connected stream, ready to be followed.
@@ -45,6 +47,7 @@ pub(super) struct Session {
     pub(super) stream: Stream,
     pub(super) relations: Relations,
     pub(super) watch: Watch,
+    pub(super) snapshots: Snapshots,
     pub(super) source: Source,
     pub(super) done: Lsn,
     /// `None` for never.
@@ -74,33 +77,43 @@ struct Found {
     server: Server,
     whitelist: Whitelist,
     position: Option<Position>,
+    record: Option<Record>,
     slot: SlotState,
+}
+
+/// What is settled before the slot is taken.
+struct Settled {
+    done: Lsn,
+    record: Record,
+    /// At a first start with a snapshot.
+    opened: Option<Opened>,
 }
 
 impl Connector {
     /// Goes all the way to a started stream.
     pub(super) async fn connect(&self) -> Result<Box<Session>, Failure> {
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-        let (found, position) = tokio::try_join!(self.look(), self.read_position(&admin))?;
-        let mut found = Found { position, ..found };
+        let (found, standing) = tokio::try_join!(self.look(), self.read_standing(&admin))?;
+        let Standing { position, snapshot: record } = standing;
+        let mut found = Found { position, record, ..found };
         if let Decision::Refuse(_) = self.decide(&found) {
             self.look_again(&mut found, &admin).await?;
         }
         let claims = self.claim(&mut found, &admin).await?;
         let publications = self.publish(&found).await?;
-        let done = self.settle_position(&found).await?;
+        let settled = self.settle(&mut found, &publications).await?;
         if claims {
             claim::release(&found.control.client, &self.settings.postgres.slot).await?;
         }
         let messages = self.messages(&admin, &found.info.database).await?;
         drop(admin);
         let prefetched = prefetch(&found.control, &found.whitelist).await?;
-        self.start(found, publications, done, messages, prefetched).await
+        self.start(found, publications, settled, messages, prefetched).await
     }
 
-    async fn read_position(&self, admin: &Admin) -> Result<Option<Position>, Failure> {
+    async fn read_standing(&self, admin: &Admin) -> Result<Standing, Failure> {
         position_topic::ensure(admin, &self.settings.name, &self.settings.topics).await?;
-        read_position(admin, &self.settings).await
+        standing::read(admin, &self.settings).await
     }
 
     async fn look(&self) -> Result<Found, Failure> {
@@ -122,7 +135,8 @@ impl Connector {
             tracing::warn!(pattern, "no table matches; it may be created later");
         }
         let slot = slot::read(&control.client, &postgres.slot).await?;
-        Ok(Found { control, replication, info, server, whitelist, position: None, slot })
+        let (position, record) = (None, None);
+        Ok(Found { control, replication, info, server, whitelist, position, record, slot })
     }
 
     /// Says it while the rest of the connecting goes on, so that a new producer costs no time.
@@ -142,7 +156,8 @@ impl Connector {
     /// confirms writes the position first, and what is delivered was flushed before.
     async fn look_again(&self, found: &mut Found, admin: &Admin) -> Result<(), Failure> {
         found.slot = slot::read(&found.control.client, &self.settings.postgres.slot).await?;
-        found.position = self.read_position(admin).await?;
+        Standing { position: found.position, snapshot: found.record } =
+            self.read_standing(admin).await?;
         found.server =
             standing::server(&mut found.replication, &found.info, &self.settings).await?;
         Ok(())
@@ -167,7 +182,7 @@ impl Connector {
         }
         let intent = Position::Intent(found.server.origin.clone());
         if decision == Decision::FirstStart && found.position.as_ref() != Some(&intent) {
-            write_position(&self.settings, &intent).await?;
+            standing::write(&self.settings, &intent, None).await?;
         }
         let publications =
             publication::sync(&found.control.client, &self.settings, &found.whitelist).await?;
@@ -184,33 +199,88 @@ impl Connector {
         standing::decide(&self.settings, found.position.as_ref(), &found.slot, &found.server)
     }
 
-    /// Makes or takes the slot as decided, and the position that belongs to it.
-    async fn settle_position(&self, found: &Found) -> Result<Lsn, Failure> {
-        let client = &found.control.client;
+    /// Makes or takes the slot as decided, and the position and the snapshot record that belong to
+    /// it.
+    async fn settle(
+        &self,
+        found: &mut Found,
+        publications: &Publications,
+    ) -> Result<Settled, Failure> {
         let name = &self.settings.postgres.slot;
-        let done = match self.decide(found) {
+        let (done, opened) = match self.decide(found) {
             Decision::Refuse(gap) => return Err(refusal(&gap)),
-            Decision::Resume { done } => return Ok(done),
-            Decision::Adopt { done } => done,
-            Decision::FirstStart => slot::create(client, name).await?,
+            Decision::Resume { done } => {
+                let record = self.resumed_record(found).await?;
+                return Ok(Settled { done, record, opened: None });
+            }
+            Decision::Adopt { done } => (done, None),
+            Decision::FirstStart => self.make_slot(found, publications).await?,
             Decision::RepeatFirstStart => {
                 tracing::warn!(
                     slot = name,
                     "an earlier first start did not finish: beginning anew"
                 );
-                slot::drop(client, name).await?;
-                slot::create(client, name).await?
+                slot::drop(&found.control.client, name).await?;
+                self.make_slot(found, publications).await?
             }
         };
+        let record = self.first_record(found, true);
         let position = Position::At {
             origin: found.server.origin.clone(),
             timeline: found.server.timeline,
             done,
             partial: None,
         };
-        write_position(&self.settings, &position).await?;
+        standing::write(&self.settings, &position, Some(&record)).await?;
         tracing::info!(slot = name, position = %done, "first position");
-        Ok(done)
+        Ok(Settled { done, record, opened })
+    }
+
+    /// Makes the slot, and takes its snapshot if there are tables to be read at it.
+    async fn make_slot(
+        &self,
+        found: &mut Found,
+        publications: &Publications,
+    ) -> Result<(Lsn, Option<Opened>), Failure> {
+        let settings = &self.settings;
+        let pending = snapshot::pending(&self.first_record(found, true), &found.whitelist);
+        if pending.is_empty() {
+            let done = slot::create(&found.control.client, &settings.postgres.slot).await?;
+            return Ok((done, None));
+        }
+        let exported =
+            found.replication.create_slot_exporting(&settings.postgres.slot, false).await?;
+        let names = publications.names();
+        let opened =
+            Opened::import(settings, &exported, &found.whitelist, &names, &pending).await?;
+        Ok((exported.at, Some(opened)))
+    }
+
+    fn first_record(&self, found: &Found, at_first: bool) -> Record {
+        let origin = found.server.origin.clone();
+        snapshot::first_record(origin, &self.settings, &found.whitelist, at_first)
+    }
+
+    /// The record of a deployment that goes on. One from before there were records has read
+    /// nothing, and wants only what happens.
+    async fn resumed_record(&self, found: &mut Found) -> Result<Record, Failure> {
+        let origin = &found.server.origin;
+        let known = found.record.take().filter(|record| {
+            // The oids of another database say nothing of this one.
+            (record.origin.system, record.origin.database) == (origin.system, origin.database)
+        });
+        let (mut record, is_new) = match known {
+            Some(mut record) => {
+                let is_new = snapshot::admit(&mut record, &self.settings, &found.whitelist);
+                (record, is_new)
+            }
+            None => (self.first_record(found, false), true),
+        };
+        if is_new {
+            record.origin = found.server.origin.clone();
+            standing::write_snapshot(&self.settings, &record).await?;
+        }
+        Ok(record)
     }
 
     async fn messages(&self, admin: &Admin, database: &str) -> Result<Option<Messages>, Failure> {
@@ -239,18 +309,19 @@ impl Connector {
         &self,
         found: Found,
         publications: Publications,
-        done: Lsn,
+        settled: Settled,
         messages: Option<Messages>,
         prefetched: Prefetched,
     ) -> Result<Box<Session>, Failure> {
         let Found { control, replication, info, server, whitelist, .. } = found;
+        let Settled { done, record, opened } = settled;
         let postgres = &self.settings.postgres;
-        let names: Vec<&str> = publications.oids.iter().map(|(name, _)| name.as_str()).collect();
+        let names = publications.names();
         let request = StartReplication {
             slot: &postgres.slot,
             start: done,
             proto_version: 1,
-            publications: &names,
+            publications: &names.iter().map(String::as_str).collect::<Vec<_>>(),
             messages: self.settings.messages.enabled,
             max_message_bytes: postgres.max_message_bytes,
         };
@@ -284,10 +355,15 @@ impl Connector {
             waiting: std::sync::Mutex::default(),
         };
         let timeout = info.wal_sender_timeout;
+        let preparer = Arc::new(preparer);
+        let start =
+            snapshot::Start { record, opened, flushed: server.flushed, publications: names };
+        let (known, now) = (Arc::clone(&whitelist), Instant::now());
         Ok(Box::new(Session {
             stream,
-            relations: Relations::new(whitelist, Arc::new(preparer)),
+            relations: Relations::new(whitelist, Arc::clone(&preparer)),
             watch: Watch::new(watch, received),
+            snapshots: Snapshots::new(start, preparer, known, now),
             source: Source { origin: server.origin, timeline: server.timeline },
             done,
             wal_sender_timeout: (!timeout.is_zero()).then_some(timeout),
@@ -303,7 +379,8 @@ impl Connector {
         let slot = self.settings.postgres.slot.clone();
         let state = slot::read(&control.client, &slot).await?;
         let admin = Admin::new(&self.settings.name, &self.settings.kafka, KAFKA_TIMEOUT)?;
-        let Some(Position::At { done, .. }) = read_position(&admin, &self.settings).await? else {
+        let standing = standing::read(&admin, &self.settings).await?;
+        let Some(Position::At { done, .. }) = standing.position else {
             return Err(Failure::retry("position", "the position record has gone"));
         };
         match startup_slot(&state) {

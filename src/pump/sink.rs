@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::delivery::ledger::Settled;
-use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Ticket};
+use crate::delivery::{Confirmation, Ledger, Position, SlotOrigin, Tally, Ticket};
 use crate::failure::Failure;
+use crate::kafka::position_topic::Key;
 use crate::kafka::topics::acl_command;
 use crate::kafka::{
     Batch, Connection, ErrorClass, ErrorCode, Inquiry, Outcome, Producer, Report, SendError, Token,
     TopicName, position_topic,
 };
 use crate::postgres::{Lsn, PgTime, Timeline};
-use crate::telemetry::{NotReady, PumpMetrics, Reason};
+use crate::telemetry::{InFlight, NotReady, PumpMetrics, Reason};
 
 /// Whether a batch was taken whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +108,16 @@ pub(super) struct Sink {
     bootstrap_servers: String,
     reports: Vec<Report>,
     ledger: Ledger,
+    /// The rows of a snapshot, which belong to no unit of the stream.
+    tally: Tally,
     confirmation: Confirmation,
     source: Option<Source>,
     position_topic: TopicName,
     position_key: String,
     position_batch: Batch,
+    snapshot_key: String,
+    /// A snapshot record is not acknowledged yet.
+    records_snapshot: bool,
     failed: Option<DeliveryFailure>,
     /// When a report last said that something was delivered, or nothing was in flight.
     progress: Instant,
@@ -133,11 +139,14 @@ impl Sink {
             bootstrap_servers: settings.kafka.bootstrap_servers.clone(),
             reports: Vec::new(),
             ledger: Ledger::new(0, Lsn::INVALID),
+            tally: Tally::new(0),
             confirmation: Confirmation::new(Lsn::INVALID),
             source: None,
             position_topic: TopicName::from(position_topic::topic_name(&settings.name)),
-            position_key: settings.name.clone(),
+            position_key: Key::Position.of(&settings.name),
             position_batch: Batch::default(),
+            snapshot_key: Key::Snapshot.of(&settings.name),
+            records_snapshot: false,
             failed: None,
             progress: now,
             delivered: false,
@@ -148,7 +157,10 @@ impl Sink {
     /// Begins a connection's ledger at the position `done`. Nothing may be in flight.
     pub(super) fn begin(&mut self, source: Source, done: Lsn, now: Instant) {
         debug_assert_eq!(self.ledger.in_flight(), 0, "a connection over another's records");
+        debug_assert_eq!(self.producer.in_flight(), 0, "a connection over another's rows");
         self.ledger = Ledger::new(self.ledger.epoch().wrapping_add(1), done);
+        self.tally = Tally::new(self.ledger.epoch());
+        self.records_snapshot = false;
         self.confirmation = Confirmation::new(done);
         self.source = Some(source);
         self.progress = now;
@@ -204,6 +216,65 @@ impl Sink {
         Ok(Produced::All)
     }
 
+    /// Hands the rest of `batch` to the producer, in order, as rows of a snapshot. `taken` sees the
+    /// bytes of each that was taken.
+    pub(super) fn produce_rows(
+        &mut self,
+        batch: &mut Batch,
+        table: u32,
+        mut taken: impl FnMut(usize),
+    ) -> Result<Produced, SendError> {
+        let token = Token(self.tally.ticket(table).to_bits());
+        while let Some(record) = batch.peek() {
+            let bytes = record.key().map_or(0, <[u8]>::len) + record.value().map_or(0, <[u8]>::len);
+            match self.producer.send(record, token) {
+                Ok(()) => {}
+                Err(SendError::QueueFull) => return Ok(Produced::Full),
+                Err(error) => return Err(error),
+            }
+            self.tally.enqueued(table, bytes as u64);
+            batch.advance();
+            taken(bytes);
+        }
+        Ok(Produced::All)
+    }
+
+    /// Whether no row of the snapshot's table is in flight.
+    pub(super) fn is_durable(&self, table: u32) -> bool {
+        self.tally.outstanding(table) == 0
+    }
+
+    /// Writes a snapshot record, one after the other. Answers whether the producer took it.
+    pub(super) fn write_snapshot_record(&mut self, value: &[u8]) -> Result<bool, SendError> {
+        debug_assert!(!self.records_snapshot, "two snapshot records in flight");
+        self.position_batch.clear(1024);
+        let (topic, key) = (&self.position_topic, &self.snapshot_key);
+        position_topic::record(&mut self.position_batch, topic, key, Some(value));
+        let ticket = Ticket::SnapshotRecord { epoch: self.ledger.epoch() };
+        let Some(record) = self.position_batch.peek() else { return Ok(false) };
+        match self.producer.send(record, Token(ticket.to_bits())) {
+            Ok(()) => {
+                self.records_snapshot = true;
+                Ok(true)
+            }
+            Err(SendError::QueueFull) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a snapshot record is not acknowledged yet.
+    pub(super) fn snapshot_record_in_flight(&self) -> bool {
+        self.records_snapshot
+    }
+
+    /// Records of changes and rows that are not acknowledged, and about how many bytes they are.
+    pub(super) fn in_flight(&self) -> InFlight {
+        InFlight {
+            records: self.ledger.in_flight() + self.tally.in_flight(),
+            bytes: self.ledger.in_flight_bytes() + self.tally.in_flight_bytes(),
+        }
+    }
+
     /// The open unit is complete; `end` is just past its commit record.
     pub(super) fn commit(&mut self, end: Lsn, metrics: &mut PumpMetrics) {
         self.ledger.commit(end, &mut |unit: Settled| {
@@ -216,25 +287,13 @@ impl Sink {
         self.producer.poll(&mut self.reports);
         let unix_micros = unix_micros();
         let mut acknowledged = 0;
-        for report in self.reports.drain(..) {
+        let reports = std::mem::take(&mut self.reports);
+        for report in &reports {
             let ticket = Ticket::from_bits(report.token.0);
             match report.outcome {
                 Outcome::Delivered => {
                     self.progress = now;
-                    if let Ticket::Position { epoch } = ticket {
-                        if epoch == self.ledger.epoch() {
-                            self.confirmation.stored();
-                        }
-                        continue;
-                    }
-                    acknowledged += 1;
-                    let settled = &mut |unit: Settled| {
-                        metrics.transaction_acknowledged(since(unit.commit_time, unix_micros));
-                    };
-                    if self.ledger.acknowledged(ticket, settled) {
-                        self.delivered = true;
-                        self.progressed = true;
-                    }
+                    acknowledged += u64::from(self.acknowledged(ticket, unix_micros, metrics));
                 }
                 // Neither an acknowledgement nor a fault: a purge is asked for only on the way out.
                 Outcome::Purged => {}
@@ -246,9 +305,41 @@ impl Sink {
                 }
             }
         }
+        self.reports = reports;
+        self.reports.clear();
         metrics.acknowledged(acknowledged);
         if self.producer.in_flight() == 0 {
             self.progress = now;
+        }
+    }
+
+    /// Enters an acknowledgement; whether it is that of a change or a row.
+    fn acknowledged(&mut self, ticket: Ticket, now: i64, metrics: &mut PumpMetrics) -> bool {
+        match ticket {
+            Ticket::Position { epoch } => {
+                if epoch == self.ledger.epoch() {
+                    self.confirmation.stored();
+                }
+                false
+            }
+            Ticket::SnapshotRecord { epoch } => {
+                self.records_snapshot &= epoch != self.ledger.epoch();
+                false
+            }
+            Ticket::Row { epoch, table } => {
+                self.progressed |= self.tally.acknowledged(epoch, table);
+                true
+            }
+            Ticket::Unit { .. } => {
+                let settled = &mut |unit: Settled| {
+                    metrics.transaction_acknowledged(since(unit.commit_time, now));
+                };
+                if self.ledger.acknowledged(ticket, settled) {
+                    self.delivered = true;
+                    self.progressed = true;
+                }
+                true
+            }
         }
     }
 

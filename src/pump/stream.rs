@@ -13,6 +13,7 @@ use super::prepare::Admitted;
 use super::relations::Relations;
 use super::session::Session;
 use super::sink::{Produced, Sink, unix_micros};
+use super::snapshot::{Snapshots, Turn};
 use super::task::Task;
 use super::wait::wait;
 use super::wake::Wake;
@@ -23,7 +24,7 @@ use crate::pgoutput::Message;
 use crate::postgres::replication::{Fill, Stream};
 use crate::postgres::wire::{Event, ServerError};
 use crate::postgres::{Lsn, Oid, PgTime};
-use crate::telemetry::{Activity, NotReady, PumpMetrics, RecordKind};
+use crate::telemetry::{Activity, NotReady, PumpMetrics, Reason, RecordKind};
 
 /// Why messages are not being read.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ enum Phase {
     AwaitPlan(Oid),
     /// The next message needs a topic and its schemas.
     AwaitDestination(Oid, Task<Admitted>),
+    /// Tables are read at the point that the stream has come to.
+    Snapshot,
 }
 
 /// What the pump lends to a turn.
@@ -54,6 +57,7 @@ pub(super) struct Streaming {
     phase_since: Instant,
     feedback: Feedback,
     watch: Watch,
+    snapshots: Snapshots,
     pace: Pace,
     received: Lsn,
     produced: Lsn,
@@ -71,7 +75,7 @@ const ARENA_KEEPS: usize = 64 * 1024;
 const REPORT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The same while a full queue waits for nothing but reports.
-const FULL_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const FULL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A wait for a plan is worth a reason in `/readyz` from here on.
 const NOTICEABLE: Duration = Duration::from_millis(500);
@@ -79,17 +83,20 @@ const NOTICEABLE: Duration = Duration::from_millis(500);
 impl Streaming {
     /// Takes over a connected session.
     pub(super) fn new(session: Session, read_nap: Duration, now: Instant) -> Streaming {
-        let Session { stream, relations, watch, done, wal_sender_timeout, messages, .. } = session;
+        let Session { stream, relations, watch, snapshots, done, .. } = session;
+        let Session { wal_sender_timeout, messages, .. } = session;
+        let phase = if snapshots.holds_now() { Phase::Snapshot } else { Phase::Read };
         let started = PgTime::from_unix_micros(unix_micros());
         Streaming {
             stream,
             relations,
             applier: Applier::new(done, messages, started),
             batch: Batch::default(),
-            phase: Phase::Read,
+            phase,
             phase_since: now,
             feedback: Feedback::new(wal_sender_timeout, now),
             watch,
+            snapshots,
             pace: Pace::new(read_nap, now),
             received: done,
             produced: done,
@@ -105,9 +112,16 @@ impl Streaming {
     /// by something that an operator must see.
     pub(super) fn turn(&mut self, core: &mut Core<'_>, now: Instant) -> Result<(), Failure> {
         self.feedback.send(&mut self.stream, core.sink.confirmed(), self.received, now)?;
-        self.watch.apply(&mut self.relations)?;
+        self.watch.apply(&mut self.relations, &mut self.snapshots, now)?;
         match &mut self.phase {
-            Phase::Read => return self.read(core, now),
+            Phase::Read => {
+                let reached = (!self.applier.in_transaction()).then_some(self.received);
+                if !self.snapshots.follow(core, reached, now)? {
+                    return self.read(core, now);
+                }
+                self.enter(Phase::Snapshot, now);
+            }
+            Phase::Snapshot => self.read_tables(core, now)?,
             Phase::QueueFull(effect) => {
                 let effect = *effect;
                 match self.produce(core, effect)? {
@@ -135,7 +149,18 @@ impl Streaming {
 
     /// Whether a stop would cut a transaction in two.
     pub(super) fn in_transaction(&self) -> bool {
-        self.applier.in_transaction() || !matches!(self.phase, Phase::Read)
+        let is_between = matches!(self.phase, Phase::Read | Phase::Snapshot);
+        self.applier.in_transaction() || !is_between
+    }
+
+    /// Whether tables are being read, and the stream waits.
+    pub(super) fn is_snapshotting(&self) -> bool {
+        matches!(self.phase, Phase::Snapshot)
+    }
+
+    /// Whether nothing goes on before the position is durable.
+    pub(super) fn awaits_position(&self) -> bool {
+        self.snapshots.awaits_position()
     }
 
     /// The last thing received, and the last whose records were all taken by the producer.
@@ -145,13 +170,16 @@ impl Streaming {
 
     /// Why the stream does not flow, if it does not.
     pub(super) fn not_ready(&self, now: Instant) -> Option<NotReady> {
+        if let Some(message) = self.snapshots.describe() {
+            return Some(NotReady::new(Reason::Snapshot, message));
+        }
         self.waits_for().filter(|_| now.saturating_duration_since(self.phase_since) >= NOTICEABLE)
     }
 
     /// The schema or topic that is waited for, if one is.
     pub(super) fn waits_for(&self) -> Option<NotReady> {
         match &self.phase {
-            Phase::Read | Phase::QueueFull(_) => None,
+            Phase::Read | Phase::QueueFull(_) | Phase::Snapshot => None,
             Phase::AwaitPlan(relation) | Phase::AwaitDestination(relation, _) => {
                 Some(self.relations.describe_wait(*relation))
             }
@@ -161,7 +189,7 @@ impl Streaming {
     /// How long the stream has waited for a schema or a topic.
     pub(super) fn blocked_for(&self, now: Instant) -> Duration {
         match self.phase {
-            Phase::Read | Phase::QueueFull(_) => Duration::ZERO,
+            Phase::Read | Phase::QueueFull(_) | Phase::Snapshot => Duration::ZERO,
             Phase::AwaitPlan(_) | Phase::AwaitDestination(..) => {
                 now.saturating_duration_since(self.phase_since)
             }
@@ -171,6 +199,22 @@ impl Streaming {
     /// Ends the reading: what comes after is only answers to our end of the stream.
     pub(super) fn into_closing(self) -> Closing {
         Closing::new(self.stream, self.feedback, self.received)
+    }
+
+    fn read_tables(&mut self, core: &mut Core<'_>, now: Instant) -> Result<(), Failure> {
+        let started = Instant::now();
+        let turn = self.snapshots.turn(core, now)?;
+        core.metrics.spent(Activity::Busy, started.elapsed());
+        match turn {
+            Turn::Stream => {
+                // What was not read for so long is no silence.
+                self.last_heard = now;
+                self.enter(Phase::Read, now);
+            }
+            Turn::Hold(Duration::ZERO, _) => {}
+            Turn::Hold(interval, activity) => self.pause(core, interval, activity),
+        }
+        Ok(())
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {
@@ -231,6 +275,13 @@ impl Streaming {
         let message = Message::parse(payload).map_err(|error| {
             Failure::stop("protocol", format!("the message at {start} is not understood: {error}"))
         })?;
+        if let Message::Begin(begin) = &message
+            && self.snapshots.holds(begin.commit_lsn)
+        {
+            self.snapshots.hold();
+            self.enter(Phase::Snapshot, now);
+            return Ok(Some(0));
+        }
         self.batch.clear(ARENA_KEEPS);
         let mut tools = Tools {
             relations: &mut self.relations,
@@ -332,7 +383,7 @@ fn silence_limit(wal_sender_timeout: Option<Duration>) -> Duration {
 }
 
 /// A refusal of the producer that is no full queue.
-fn send_failure(error: &SendError, batch: &Batch) -> Failure {
+pub(super) fn send_failure(error: &SendError, batch: &Batch) -> Failure {
     let topic = batch.peek().map_or("?", |record| &**record.topic());
     match error {
         SendError::TooLarge { bytes } => Failure::stop(

@@ -5,11 +5,13 @@
 //! whitelist's patterns match tables that are new, which are then added to the publications.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
 use super::relations::Relations;
+use super::snapshot::Snapshots;
 use super::task::Task;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -24,17 +26,22 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Every so many looks the catalog is compared as well.
 const CATALOG_EVERY: u32 = 5;
 
-/// What the watcher tells the pump, one after the other.
-pub(super) type News = std::sync::mpsc::Receiver<Arc<Whitelist>>;
+/// What the watcher tells the pump when there are more tables: before the publications send them,
+/// and after. What was written between the two is in no stream.
+#[derive(Debug)]
+pub(super) enum News {
+    Listed(Arc<Whitelist>),
+    Published(Arc<Whitelist>),
+}
 
 /// The running watcher, as the pump holds it.
 pub(super) struct Watch {
     task: Task<()>,
-    news: News,
+    news: Receiver<News>,
 }
 
 impl Watch {
-    pub(super) fn new(task: Task<()>, news: News) -> Watch {
+    pub(super) fn new(task: Task<()>, news: Receiver<News>) -> Watch {
         Watch { task, news }
     }
 
@@ -42,9 +49,17 @@ impl Watch {
     ///
     /// # Errors
     /// What the watcher found makes going on wrong, or the control connection is lost.
-    pub(super) fn apply(&mut self, relations: &mut Relations) -> Result<(), Failure> {
-        while let Ok(whitelist) = self.news.try_recv() {
-            relations.set_whitelist(whitelist);
+    pub(super) fn apply(
+        &mut self,
+        relations: &mut Relations,
+        snapshots: &mut Snapshots,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        while let Ok(news) = self.news.try_recv() {
+            match news {
+                News::Listed(whitelist) => relations.set_whitelist(whitelist),
+                News::Published(whitelist) => snapshots.set_whitelist(whitelist, now),
+            }
         }
         match self.task.poll() {
             None => Ok(()),
@@ -62,7 +77,7 @@ pub(super) struct Watcher {
     pub(super) whitelist: Arc<Whitelist>,
     /// The oid of each publication that the stream was started with.
     pub(super) publications: Vec<(String, Oid)>,
-    pub(super) news: std::sync::mpsc::Sender<Arc<Whitelist>>,
+    pub(super) news: Sender<News>,
 }
 
 impl Watcher {
@@ -128,10 +143,12 @@ impl Watcher {
             return Ok(());
         }
         let now = Arc::new(now);
-        // First the pump knows the tables, then the publication sends them.
-        let _ = self.news.send(Arc::clone(&now));
+        // First the pump knows the tables, then the publication sends them. A pump that is gone
+        // needs no news.
+        let _ = self.news.send(News::Listed(Arc::clone(&now)));
         let publications = publication::sync(&self.control, &self.settings, &now).await?;
         tracing::info!(changes = ?publications.changes, "the whitelist matches more tables now");
+        let _ = self.news.send(News::Published(Arc::clone(&now)));
         self.whitelist = now;
         Ok(())
     }

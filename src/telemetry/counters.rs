@@ -28,10 +28,12 @@ pub enum RecordKind {
     Truncate,
     Message,
     Outbox,
+    /// A row that a snapshot has read.
+    Read,
 }
 
 impl RecordKind {
-    pub const ALL: [RecordKind; 7] = [
+    pub const ALL: [RecordKind; 8] = [
         RecordKind::Create,
         RecordKind::Update,
         RecordKind::Delete,
@@ -39,6 +41,7 @@ impl RecordKind {
         RecordKind::Truncate,
         RecordKind::Message,
         RecordKind::Outbox,
+        RecordKind::Read,
     ];
 
     #[must_use]
@@ -51,6 +54,7 @@ impl RecordKind {
             RecordKind::Truncate => "truncate",
             RecordKind::Message => "message",
             RecordKind::Outbox => "outbox",
+            RecordKind::Read => "read",
         }
     }
 
@@ -63,6 +67,7 @@ impl RecordKind {
             RecordKind::Truncate => 4,
             RecordKind::Message => 5,
             RecordKind::Outbox => 6,
+            RecordKind::Read => 7,
         }
     }
 }

@@ -18,6 +18,7 @@ use super::shared::{StatusView, Telemetry};
 use super::status::State;
 use crate::failure::Failure;
 use crate::postgres::Lsn;
+use crate::snapshot::Progress;
 
 /// Renders the metrics of the process.
 #[derive(Clone)]
@@ -96,6 +97,7 @@ impl Exposition {
             set_if(names::SLOT_SAFE, server.safe_wal_bytes);
         }
         set_if(names::RESIDENT_MEMORY, resident_bytes());
+        set_snapshot(view.snapshot.as_ref());
     }
 
     fn render_own(&self, out: &mut String) {
@@ -127,6 +129,21 @@ impl Exposition {
 }
 
 /// Positions are exact up to 2^53 bytes, which is 8 PiB of log.
+fn set_snapshot(progress: Option<&Progress>) {
+    let age = progress.map_or(0.0, |progress| progress.age_seconds);
+    metrics::gauge!(names::SNAPSHOT_AGE).set(age);
+    let left = progress.map_or(0, |progress| progress.tables.len() - progress.tables_done());
+    metrics::gauge!(names::SNAPSHOT_TABLES_LEFT).set(left as f64);
+    for table in progress.iter().flat_map(|progress| &progress.tables) {
+        let name = || table.table.clone();
+        metrics::gauge!(names::SNAPSHOT_ROWS, "table" => name()).set(table.rows as f64);
+        if let Some(rows) = table.rows_estimated {
+            let gauge = metrics::gauge!(names::SNAPSHOT_ROWS_ESTIMATED, "table" => name());
+            gauge.set(rows as f64);
+        }
+    }
+}
+
 fn set_if(name: &'static str, value: Option<u64>) {
     if let Some(value) = value {
         metrics::gauge!(name).set(value as f64);
@@ -147,6 +164,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::snapshot::{TableProgress, TableStage};
     use crate::telemetry::metrics::{ALL, Kind};
     use crate::telemetry::shared::ServerView;
     use crate::telemetry::status::{InFlight, Positions, Reason, Snapshot};
@@ -203,6 +221,16 @@ mod tests {
         telemetry.failure(&Failure::stop("slot", "lost"));
         telemetry.registry_request("register", "ok", Duration::from_millis(20));
         telemetry.partitions_changed("orders", 3, 6);
+        let table = TableProgress {
+            table: "public.orders".to_owned(),
+            state: TableStage::Reading,
+            rows: 5,
+            rows_estimated: Some(9),
+            table_bytes: 8192,
+        };
+        let (age, elapsed) = (Duration::from_secs(60), Duration::from_secs(1));
+        telemetry.publish_snapshot(Some(Progress::of(1, age, elapsed, vec![table])));
+        telemetry.snapshot_repeated("public.orders", 2);
     }
 
     #[test]
@@ -242,6 +270,11 @@ mod tests {
             "walferry_record_bytes_total{table=\"public.orders\",op=\"create\"} 300",
             "walferry_records_total{table=\"public.orders\",op=\"delete\"} 1",
             "walferry_records_total{table=\"public.\\\"odd\\n\\\"\",op=\"update\"} 1",
+            "walferry_snapshot_age_seconds 60",
+            "walferry_snapshot_rows{table=\"public.orders\"} 5",
+            "walferry_snapshot_rows_estimated{table=\"public.orders\"} 9",
+            "walferry_snapshot_tables_left 1",
+            "walferry_snapshot_repeated_rows_total{table=\"public.orders\"} 2",
             "walferry_received_bytes_total 500",
             "walferry_acknowledged_records_total 4",
             "walferry_skipped_changes_total{reason=\"unlisted\"} 1",

@@ -65,6 +65,11 @@ pub const PUMP_TIME: &str = "walferry_pump_seconds_total";
 pub const RECONNECTS: &str = "walferry_reconnects_total";
 pub const ERRORS: &str = "walferry_errors_total";
 pub const PARTITION_CHANGES: &str = "walferry_partition_changes_total";
+pub const SNAPSHOT_AGE: &str = "walferry_snapshot_age_seconds";
+pub const SNAPSHOT_ROWS: &str = "walferry_snapshot_rows";
+pub const SNAPSHOT_ROWS_ESTIMATED: &str = "walferry_snapshot_rows_estimated";
+pub const SNAPSHOT_TABLES_LEFT: &str = "walferry_snapshot_tables_left";
+pub const SNAPSHOT_REPEATED: &str = "walferry_snapshot_repeated_rows_total";
 pub const REGISTRY_REQUESTS: &str = "walferry_registry_requests_total";
 pub const REGISTRY_SECONDS: &str = "walferry_registry_request_seconds";
 
@@ -121,6 +126,23 @@ pub const ALL: &[Metric] = &[
         &["topic"],
         "Times that the number of partitions of a topic in use was found changed.",
     ),
+    gauge(
+        SNAPSHOT_AGE,
+        &[],
+        "Age of the snapshot that tables are read at, which holds back vacuum; 0 when none is.",
+    ),
+    gauge(SNAPSHOT_ROWS, &["table"], "Rows read in the pass under way, or the last one."),
+    gauge(
+        SNAPSHOT_ROWS_ESTIMATED,
+        &["table"],
+        "Rows that the table is estimated to have; absent without statistics.",
+    ),
+    gauge(SNAPSHOT_TABLES_LEFT, &[], "Tables of the pass under way that are not read to the end."),
+    counter(
+        SNAPSHOT_REPEATED,
+        &["table"],
+        "Rows read again because an earlier reading of the table was not finished.",
+    ),
     counter(REGISTRY_REQUESTS, &["operation", "outcome"], "Requests to the schema registry."),
     histogram(REGISTRY_SECONDS, &[], "Duration of requests to the schema registry."),
 ];
@@ -138,7 +160,12 @@ pub(super) fn increment(name: &'static str, labels: &[(&'static str, &'static st
 
 /// The same with a value of the label that is not known before.
 pub(super) fn counted(name: &'static str, label: &'static str, value: &str) {
-    metrics::counter!(name, label => value.to_owned()).increment(1);
+    added(name, label, value, 1);
+}
+
+/// As [`counted`], for many at once.
+pub(super) fn added(name: &'static str, label: &'static str, value: &str, count: u64) {
+    metrics::counter!(name, label => value.to_owned()).increment(count);
 }
 
 /// Gives every description to the recorder that is in force.

@@ -25,6 +25,7 @@ pub(super) fn render(view: &StatusView) -> String {
     );
     state(&mut page, view);
     facts(&mut page, view);
+    snapshot(&mut page, view);
     tables(&mut page, view);
     page.push_str(
         "<ul><li><a href=\"/status\">/status</a>: all of this as JSON</li>\
@@ -75,6 +76,24 @@ fn facts(page: &mut String, view: &StatusView) {
     page.push_str("<table>");
     for (name, value) in rows {
         let _ = write!(page, "<tr><td>{name}</td><td class=\"n\">{}</td></tr>", escape(&value));
+    }
+    page.push_str("</table>");
+}
+
+fn snapshot(page: &mut String, view: &StatusView) {
+    let Some(progress) = &view.snapshot else { return };
+    page.push_str("<table><tr><th>Being read</th><th>Rows</th><th class=\"n\">Of about</th></tr>");
+    for table in progress.tables.iter().take(MAX_TABLES) {
+        let share = table.rows_estimated.unwrap_or_default().max(table.rows).max(1);
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td><progress value=\"{}\" max=\"{share}\"></progress> {}</td>\
+             <td class=\"n\">{}</td></tr>",
+            escape(&table.table),
+            table.rows,
+            table.rows,
+            table.rows_estimated.map_or_else(|| String::from("?"), |rows| rows.to_string())
+        );
     }
     page.push_str("</table>");
 }

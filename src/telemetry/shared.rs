@@ -18,6 +18,7 @@ use super::metrics;
 use super::status::{InFlight, NotReady, Positions, Snapshot, State, lsn};
 use crate::failure::{Class, Failure};
 use crate::postgres::{Lsn, PgTime};
+use crate::snapshot::Progress;
 
 /// Shared by the pump, the control connection, the registry client and the HTTP server.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ pub struct Telemetry {
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     last_failure: Mutex<Option<LastFailure>>,
     partition_changes: Mutex<VecDeque<PartitionChange>>,
+    snapshot: Mutex<Option<Progress>>,
     pub(super) tables: Mutex<Vec<Arc<TableTotals>>>,
     pub(super) activities: [AtomicU64; Activity::ALL.len()],
     pub(super) commit_to_acknowledge: Histogram,
@@ -110,6 +112,8 @@ pub(super) struct StatusView {
     pub(super) reconnects: BTreeMap<&'static str, u64>,
     last_failure: Option<LastFailure>,
     partition_changes: Vec<PartitionChange>,
+    /// The pass under way; none when all tables were read.
+    pub(super) snapshot: Option<Progress>,
     pub(super) tables: Vec<TableView>,
     #[serde(skip)]
     pub(super) states: Vec<State>,
@@ -143,6 +147,7 @@ impl Telemetry {
             reconnects: Mutex::default(),
             last_failure: Mutex::default(),
             partition_changes: Mutex::default(),
+            snapshot: Mutex::default(),
             tables: Mutex::default(),
             activities: Default::default(),
             commit_to_acknowledge: Histogram::default(),
@@ -225,6 +230,21 @@ impl Telemetry {
         lock(&self.partition_changes).iter().cloned().collect()
     }
 
+    /// How far the reading of tables is; `None` when nothing is being read.
+    pub fn publish_snapshot(&self, progress: Option<Progress>) {
+        *lock(&self.snapshot) = progress;
+    }
+
+    /// Rows of a table were read again.
+    pub fn snapshot_repeated(&self, table: &str, rows: u64) {
+        metrics::added(metrics::SNAPSHOT_REPEATED, "table", table, rows);
+    }
+
+    /// What the control connection last found out about the server.
+    pub(crate) fn server(&self) -> Option<ServerView> {
+        lock(&self.server).view.as_ref().map(|(view, _)| view.clone())
+    }
+
     /// One request to the registry: `operation` such as `register`, `outcome` such as `ok`,
     /// `incompatible`, `unavailable`.
     pub fn registry_request(
@@ -287,6 +307,7 @@ impl Telemetry {
             reconnects: lock(&self.reconnects).clone(),
             last_failure: lock(&self.last_failure).clone(),
             partition_changes: self.partition_changes(),
+            snapshot: lock(&self.snapshot).clone(),
             tables: self.table_views(),
             states,
         }

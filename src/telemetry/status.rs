@@ -19,6 +19,8 @@ pub enum State {
     Connecting,
     /// Waiting until the slot is free.
     AcquiringSlot,
+    /// Reading tables; the stream is held.
+    Snapshot,
     /// Following the slot.
     Streaming,
     /// Kafka or the registry did not answer for `stall_disconnect`: replication was left until it
@@ -33,10 +35,11 @@ pub enum State {
 }
 
 impl State {
-    pub const ALL: [State; 8] = [
+    pub const ALL: [State; 9] = [
         State::Starting,
         State::Connecting,
         State::AcquiringSlot,
+        State::Snapshot,
         State::Streaming,
         State::Stalled,
         State::Rebuilding,
@@ -51,6 +54,7 @@ impl State {
             State::Starting => "starting",
             State::Connecting => "connecting",
             State::AcquiringSlot => "acquiring_slot",
+            State::Snapshot => "snapshot",
             State::Streaming => "streaming",
             State::Stalled => "stalled",
             State::Rebuilding => "rebuilding",
@@ -74,6 +78,8 @@ pub enum Reason {
     Kafka,
     /// The next row needs a schema and the registry does not give it.
     Registry,
+    /// Tables are read first; the stream goes on from there.
+    Snapshot,
     /// Nothing was acknowledged for `stall_disconnect`.
     Stalled,
     /// A delivery failed and is being repeated.
@@ -85,12 +91,13 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::Starting,
         Reason::Postgres,
         Reason::SlotActive,
         Reason::Kafka,
         Reason::Registry,
+        Reason::Snapshot,
         Reason::Stalled,
         Reason::Rebuilding,
         Reason::Stopping,
@@ -105,6 +112,7 @@ impl Reason {
             Reason::SlotActive => "slot_active",
             Reason::Kafka => "kafka",
             Reason::Registry => "registry",
+            Reason::Snapshot => "snapshot",
             Reason::Stalled => "stalled",
             Reason::Rebuilding => "rebuilding",
             Reason::Stopping => "stopping",
@@ -190,6 +198,7 @@ impl State {
             State::Starting | State::Streaming => Reason::Starting,
             State::Connecting => Reason::Postgres,
             State::AcquiringSlot => Reason::SlotActive,
+            State::Snapshot => Reason::Snapshot,
             State::Stalled => Reason::Stalled,
             State::Rebuilding => Reason::Rebuilding,
             State::Draining | State::Stopped => Reason::Stopping,

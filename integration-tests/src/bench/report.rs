@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The order of the sections; one of another name comes after them.
-const ORDER: [&str; 6] = ["drain", "latency", "start", "idle", "encode", "instructions"];
+const ORDER: [&str; 7] =
+    ["drain", "snapshot", "latency", "start", "idle", "encode", "instructions"];
 
 /// Those whose tables the README shows.
-const IN_README: [&str; 5] = ["drain", "latency", "start", "idle", "encode"];
+const IN_README: [&str; 6] = ["drain", "snapshot", "latency", "start", "idle", "encode"];
 
 /// Between these lines of the README.
 const MARKS: [&str; 2] = ["<!-- bench: begin", "<!-- bench: end"];

@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use walferry::config::settings::{Delivery, KafkaSettings, TopicSettings};
 use walferry::failure::{Class, Failure};
 use walferry::kafka::position_topic;
+use walferry::kafka::position_topic::{Key, Records};
 use walferry::kafka::{
     Admin, Batch, Connection, ErrorClass, Outcome, Producer, Report, Token, TopicInfo, TopicName,
     TopicSpec,
@@ -252,7 +253,7 @@ async fn the_position_topic_is_made_kept_and_read() {
     let name = unique("stream");
     let topic = position_topic::topic_name(&name);
     let read = async || position_topic::read(&admin, &name, &settings, wait::LONG).await.unwrap();
-    assert_eq!(read().await, None);
+    assert_eq!(read().await, Records::default());
     stops(
         &position_topic::ensure(&admin, &name, &topics(false)).await.unwrap_err(),
         "cleanup.policy=compact",
@@ -261,11 +262,25 @@ async fn the_position_topic_is_made_kept_and_read() {
         position_topic::ensure(&admin, &name, &topics(true)).await.unwrap();
     }
     assert_eq!(kafka.partitions(&topic).await, 1);
-    assert_eq!(read().await, None);
+    assert_eq!(read().await, Records::default());
     let producer = producer(&settings);
     send(&producer, &topic, &[(&name, b"1"), (&name, b"2"), ("other", b"3")]);
     reports(&producer, 3).await;
-    assert_eq!(read().await.as_deref(), Some(&b"2"[..]));
+    assert_eq!(read().await.position.as_deref(), Some(&b"2"[..]));
+    assert_eq!(read().await.snapshot, None);
+
+    // The snapshot record is found behind thousands of positions, and in one order written with one.
+    let record = |key, value: &[u8]| (key, Some(value.to_vec()));
+    let both = [record(Key::Snapshot, b"tables"), record(Key::Position, b"4")];
+    position_topic::write(&name, &settings, &both, wait::LONG).await.unwrap();
+    let positions: Vec<_> = (0..3000).map(|_| (name.as_str(), &b"5"[..])).collect();
+    send(&producer, &topic, &positions);
+    reports(&producer, 3000).await;
+    let expected = Records { position: Some(b"5".to_vec()), snapshot: Some(b"tables".to_vec()) };
+    assert_eq!(read().await, expected);
+    let none = [(Key::Snapshot, None), (Key::Position, None)];
+    position_topic::write(&name, &settings, &none, wait::LONG).await.unwrap();
+    assert_eq!(read().await, Records::default());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,7 +318,7 @@ async fn a_position_is_read_without_rights_on_any_group() {
     kafka.allow(PAT.0, Resource::Topic(&topic), Operation::Describe).await;
     kafka.allow(PAT.0, Resource::Topic(&topic), Operation::Read).await;
     let value = wait::until("the grant to take effect", wait::LONG, async || read().await.ok());
-    assert_eq!(value.await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(value.await.position.as_deref(), Some(&b"1"[..]));
     // Its settings may not be read: that they are right cannot be known.
     let failure = position_topic::ensure(&admin, &name, &topics(true)).await.unwrap_err();
     stops(&failure, "DescribeConfigs");
@@ -336,16 +351,16 @@ async fn open_and_aborted_transactions_do_not_hide_or_fake_a_position() {
     let settled = async || {
         wait::until("the end of the transaction", wait::LONG, async || read().await.ok()).await
     };
-    assert_eq!(settled().await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(settled().await.position.as_deref(), Some(&b"1"[..]));
     write("2");
     let failure = read().await.unwrap_err();
     assert_eq!((failure.class, failure.kind), (Class::Retry, "position"), "{failure}");
     transactional.abort_transaction(wait::LONG).unwrap();
-    assert_eq!(settled().await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(settled().await.position.as_deref(), Some(&b"1"[..]));
     // A tail of nothing but aborted records and markers, longer than the first window.
     for _ in 0..40 {
         write("3");
         transactional.abort_transaction(wait::LONG).unwrap();
     }
-    assert_eq!(settled().await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(settled().await.position.as_deref(), Some(&b"1"[..]));
 }

@@ -13,6 +13,7 @@ mod life;
 mod load;
 mod outages;
 mod registry;
+mod snapshot;
 mod stream;
 mod types;
 mod workload;

@@ -384,17 +384,40 @@ pub(super) const FORMAT: &[Key] = &[
 ];
 
 pub(super) const SNAPSHOT: &[Key] = &[
-    fixed(
+    key(
         "mode",
-        &["\"never\""],
-        &["initial"],
-        "`mode = \"never\"`: records begin with the first change after the slot was created",
-        "Whether the rows that are there already are delivered first.",
+        "`initial` or `never`",
+        Toml("\"initial\""),
+        "`initial`: the rows that are there come first, as `op` = `r`; also those of tables that are \
+         listed later. `never`: records begin with the first change after the slot was created. \
+         See [snapshots.md](snapshots.md).",
     ),
-    later("engine", "leave it out: no snapshot is taken"),
-    later("tables", "leave it out: no snapshot is taken"),
-    later("parallelism", "leave it out: no snapshot is taken"),
-    later("max_rows_per_second", "leave it out: no snapshot is taken"),
+    fixed(
+        "engine",
+        &["\"auto\"", "\"frozen\""],
+        &["windows"],
+        "leave it out: tables are read at one exported snapshot",
+        "How tables are read: `frozen` at one exported snapshot.",
+    ),
+    key(
+        "tables",
+        "list of strings",
+        Words("all that `[[table]]` lists"),
+        "Patterns as in `[[table]]` `name`: of the listed tables only these are read. The only way \
+         to have outbox tables read.",
+    ),
+    key(
+        "parallelism",
+        "integer",
+        Toml("4"),
+        "Sessions that read side by side, 1 to 32; one more keeps the snapshot.",
+    ),
+    key(
+        "max_rows_per_second",
+        "integer",
+        Words("no limit"),
+        "Of all sessions together; 1 to 100000000.",
+    ),
 ];
 
 pub(super) const HTTP: &[Key] = &[key(
@@ -464,7 +487,13 @@ pub(super) const TABLE: &[Key] = &[
         "`toast = \"placeholder\"`",
         "What stands for a large value that Postgres did not send.",
     ),
-    later("snapshot_where", "leave it out: no snapshot is taken"),
+    key(
+        "snapshot_where",
+        "string",
+        Absent,
+        "SQL condition of the rows that a snapshot reads; the stream sends all changes all the \
+         same. Part of a statement: whoever may write it reads what walferry's role may read.",
+    ),
 ];
 
 pub(super) const OUTBOX: &[Key] = &[

@@ -8,6 +8,7 @@ mod kafka;
 mod outbox;
 mod postgres;
 mod registry;
+mod snapshot;
 mod tables;
 mod topics;
 
@@ -16,5 +17,6 @@ pub(super) use kafka::kafka;
 pub(super) use outbox::{ReadOutbox, outbox};
 pub(super) use postgres::postgres;
 pub(super) use registry::registry;
+pub(super) use snapshot::snapshot;
 pub(super) use tables::{ReadTable, table};
 pub(super) use topics::{BROKER_DEFAULTS, topics};

@@ -22,6 +22,7 @@ pub(in crate::config) fn table(table: &Table<'_>, base: &TopicSettings) -> Optio
     let key_columns = table.texts("key_columns");
     let exclude_columns = table.texts("exclude_columns").unwrap_or_default();
     let inserts_only = table.boolean("inserts_only", false);
+    let snapshot_where = table.text("snapshot_where").map(|text| text.value);
     let topics = table_topics(table, base);
     table.finish();
     check_key_columns(table, key_columns.as_deref(), &exclude_columns);
@@ -35,6 +36,7 @@ pub(in crate::config) fn table(table: &Table<'_>, base: &TopicSettings) -> Optio
         key_columns: key_columns.map(values),
         exclude_columns: values(exclude_columns),
         inserts_only,
+        snapshot_where,
         topics,
     };
     Some(ReadTable { rule, name: name?, topic })

@@ -46,7 +46,7 @@ async fn newest_after(records: &[(&str, Option<&str>)]) -> Option<Vec<u8>> {
         write(&kafka, records);
     }
     let admin = Admin::new("shop", &kafka, TIMEOUT).unwrap();
-    read(&admin, "shop", &kafka, TIMEOUT).await.unwrap()
+    read(&admin, "shop", &kafka, TIMEOUT).await.unwrap().position
 }
 
 #[tokio::test]

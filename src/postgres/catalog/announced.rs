@@ -1,8 +1,9 @@
 //! Tables as the server would announce them in a relation message, from the catalog alone: for who
 //! wants to know a table's schemas without a stream.
 //!
-//! Follows what pgoutput does for a publication without column lists: live columns in order,
-//! without generated ones, flagged where they belong to the replica identity.
+//! Follows what pgoutput does: live columns in order, those of the publication's column list where
+//! there is one, without generated ones unless they are published, flagged where they belong to the
+//! replica identity.
 
 use std::collections::HashMap;
 
@@ -22,14 +23,39 @@ pub async fn relations(client: &Client, tables: &[TableFacts]) -> Result<Vec<Rel
     for answer in &answers {
         identities.insert(Oid(answer.get("relid")?), answer.get("columns")?);
     }
-    let relation =
-        |table: &TableFacts| relation(table, identities.get(&table.oid).map_or(&[], Vec::as_slice));
+    let relation = |table: &TableFacts| {
+        relation(table, identities.get(&table.oid).map_or(&[], Vec::as_slice), None)
+    };
     Ok(tables.iter().map(relation).collect())
 }
 
-fn relation(table: &TableFacts, identity: &[String]) -> Relation {
+/// As [`relations`], for tables whose publication has these columns.
+pub async fn published(
+    client: &Client,
+    tables: &[TableFacts],
+    columns: &HashMap<Oid, Vec<String>>,
+) -> Result<Vec<Relation>, Error> {
+    let mut relations = relations(client, tables).await?;
+    for (relation, table) in relations.iter_mut().zip(tables) {
+        if let Some(columns) = columns.get(&table.oid) {
+            let identity: Vec<String> = relation
+                .columns
+                .iter()
+                .filter(|column| column.key)
+                .map(|column| column.name.clone())
+                .collect();
+            *relation = self::relation(table, &identity, Some(columns));
+        }
+    }
+    Ok(relations)
+}
+
+fn relation(table: &TableFacts, identity: &[String], published: Option<&[String]>) -> Relation {
     let full = table.identity == IdentityKind::Full;
-    let sent = table.columns.iter().filter(|column| !column.generated);
+    let sent = table.columns.iter().filter(|column| match published {
+        Some(published) => published.contains(&column.name),
+        None => !column.generated,
+    });
     Relation {
         oid: table.oid,
         schema: table.schema.clone(),
@@ -94,7 +120,7 @@ mod tests {
     }
 
     fn flags(identity: IdentityKind, columns: &[String]) -> Vec<(String, bool)> {
-        let columns = relation(&table(identity), columns).columns;
+        let columns = relation(&table(identity), columns, None).columns;
         columns.into_iter().map(|column| (column.name, column.key)).collect()
     }
 
@@ -105,5 +131,13 @@ mod tests {
         assert_eq!(flags(IdentityKind::Index, &["note".into()]), of(false, true));
         assert_eq!(flags(IdentityKind::Full, &[]), of(true, true));
         assert_eq!(flags(IdentityKind::Nothing, &[]), of(false, false));
+    }
+
+    #[test]
+    fn a_column_list_says_what_is_sent() {
+        let published = ["note".to_owned(), "twice".to_owned()];
+        let columns = relation(&table(IdentityKind::Full), &[], Some(&published)).columns;
+        let columns: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(columns, ["twice", "note"], "in the table's order");
     }
 }

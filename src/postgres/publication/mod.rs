@@ -36,6 +36,14 @@ pub struct Publications {
     pub notices: Vec<String>,
 }
 
+impl Publications {
+    /// Their names, in order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.oids.iter().map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// The publications cannot be brought to cover the whitelist.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::authenticate::Authenticator;
 use super::buffer::ReceiveBuffer;
-use super::commands::{self, CreatedSlot, StartReplication, SystemIdentity, TimelineSwitch};
+use super::commands::{self, ExportedSnapshot, StartReplication, SystemIdentity, TimelineSwitch};
 use super::{COMMAND_MESSAGE_LIMIT, Error, Stream};
 use crate::config::settings::{PostgresTarget, TargetSessionAttrs};
+use crate::postgres::Timeline;
 use crate::postgres::connect::{
     self, Channel, Endpoint, Login, TRANSACTION_TIMEOUT_OFF, Transport, major_version,
 };
 use crate::postgres::wire::{self, Authentication, Frame, ServerError, Tag};
-use crate::postgres::{Lsn, Timeline};
 
 /// An idle replication connection.
 ///
@@ -98,21 +98,23 @@ impl Client {
             .ok_or_else(|| self.answer(command, "the history is not readable"))
     }
 
-    /// Creates a logical slot for pgoutput.
+    /// Creates a logical slot for pgoutput, and exports the snapshot that it begins with.
     ///
     /// Takes as long as the oldest transaction that is running now. A temporary slot lives as long
     /// as this session.
-    pub async fn create_replication_slot(
+    pub async fn create_slot_exporting(
         &mut self,
         name: &str,
         temporary: bool,
-    ) -> Result<CreatedSlot, Error> {
+    ) -> Result<ExportedSnapshot, Error> {
         let command = "CREATE_REPLICATION_SLOT";
         let text = commands::create_slot(name, temporary).map_err(unquotable)?;
         let rows = self.command(command, &text).await?;
         rows.first()
-            .and_then(|row| row.get(1)?.as_deref()?.parse().ok())
-            .map(|consistent_point: Lsn| CreatedSlot { consistent_point })
+            .and_then(|row| {
+                let at = row.get(1)?.as_deref()?.parse().ok()?;
+                Some(ExportedSnapshot { at, snapshot: row.get(2)?.clone()? })
+            })
             .ok_or_else(|| self.answer(command, "the row is not readable"))
     }
 

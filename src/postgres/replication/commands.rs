@@ -26,10 +26,13 @@ pub struct TimelineSwitch {
 }
 
 /// The answer to `CREATE_REPLICATION_SLOT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CreatedSlot {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportedSnapshot {
     /// Changes committed from here on are in the slot.
-    pub consistent_point: Lsn,
+    pub at: Lsn,
+    /// Sees exactly what committed before, for whoever imports it before the next command of the
+    /// session that has made the slot.
+    pub snapshot: String,
 }
 
 /// What to stream with pgoutput.
@@ -55,7 +58,7 @@ pub(super) fn create_slot(name: &str, temporary: bool) -> Result<String, Unquota
     // The older form of the options, understood by 14 to 18.
     let temporary = if temporary { " TEMPORARY" } else { "" };
     let name = identifier(name)?;
-    Ok(format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput NOEXPORT_SNAPSHOT"))
+    Ok(format!("CREATE_REPLICATION_SLOT {name}{temporary} LOGICAL pgoutput EXPORT_SNAPSHOT"))
 }
 
 pub(super) fn start_replication(request: &StartReplication<'_>) -> Result<String, Unquotable> {
@@ -162,7 +165,7 @@ mod tests {
         assert_eq!(create_slot("a\0b", false), Err(Unquotable("a\0b".to_owned())));
         assert_eq!(
             create_slot("s", true).unwrap(),
-            "CREATE_REPLICATION_SLOT \"s\" TEMPORARY LOGICAL pgoutput NOEXPORT_SNAPSHOT"
+            "CREATE_REPLICATION_SLOT \"s\" TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT"
         );
     }
 

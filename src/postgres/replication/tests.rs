@@ -295,7 +295,7 @@ async fn commands_are_answered() {
         peer.send(b'E', b"SERROR\0C53400\0Mall replication slots are in use\0\0");
         peer.send(b'Z', b"I");
         peer.message();
-        row(peer, &[Some("s"), Some("0/99"), None, Some("pgoutput")]);
+        row(peer, &[Some("s"), Some("0/99"), Some("00000003-1"), Some("pgoutput")]);
         peer.message();
         peer.send(b'E', b"SERROR\0C55006\0Mreplication slot \"s\" is active for PID 42\0\0");
         peer.send(b'Z', b"I");
@@ -308,11 +308,11 @@ async fn commands_are_answered() {
     let history = client.timeline_history(Timeline(2)).await.unwrap();
     assert_eq!(history, [TimelineSwitch { timeline: Timeline(1), switch: Lsn(0x300_0148) }]);
     assert_eq!(client.timeline_history(Timeline(1)).await.unwrap(), []);
-    let error = client.create_replication_slot("s", false).await.unwrap_err();
+    let error = client.create_slot_exporting("s", false).await.unwrap_err();
     assert_eq!(error.server_error().map(|e| e.code.to_string()).as_deref(), Some("53400"));
     assert_eq!(error.class(), Class::Stop);
-    let slot = client.create_replication_slot("s", false).await.unwrap();
-    assert_eq!(slot.consistent_point, Lsn(0x99));
+    let slot = client.create_slot_exporting("s", false).await.unwrap();
+    assert_eq!((slot.at, slot.snapshot.as_str()), (Lsn(0x99), "00000003-1"));
     let error = client.start_replication(&request("s")).await.err().unwrap();
     assert!(
         matches!(&error, Error::SlotActive { pid: Some(42), slot } if slot == "s"),

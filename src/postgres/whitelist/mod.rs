@@ -240,6 +240,12 @@ impl Whitelist {
         listed.root.and_then(|root| self.entries.get(&root)).unwrap_or(listed)
     }
 
+    /// Whether the rows of partitions leave as those of their topmost listed ancestor.
+    #[must_use]
+    pub fn is_via_root(&self) -> bool {
+        self.via_root
+    }
+
     /// What belongs into a publication, ordered by oid: partitions of it are covered through it.
     pub fn members(&self) -> Vec<&Listed> {
         let mut members: Vec<_> = self.entries.values().filter(|l| l.via.is_none()).collect();

@@ -58,7 +58,12 @@ pub(crate) fn settings() -> Settings {
             column_defaults: true,
             context_headers: true,
         },
-        snapshot: SnapshotMode::Never,
+        snapshot: SnapshotSettings {
+            mode: SnapshotMode::Never,
+            tables: None,
+            parallelism: 4,
+            max_rows_per_second: None,
+        },
         http: HttpSettings { listen: None },
         messages: MessageSettings { enabled: false, prefixes: Vec::new() },
         shutdown_timeout: Duration::from_secs(1),
@@ -88,6 +93,7 @@ pub(crate) fn table(dotted: &str) -> TableRule {
         key_columns: None,
         exclude_columns: Vec::new(),
         inserts_only: false,
+        snapshot_where: None,
         topics: topics(),
     }
 }

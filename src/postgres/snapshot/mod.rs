@@ -1,0 +1,110 @@
+//! Reading tables at an exported snapshot: what is to be read, the session that keeps the snapshot
+//! alive, and those that read.
+//!
+//! # Guards
+//! - A table that is rewritten after the snapshot was taken has a new file, which the snapshot sees
+//!   as empty: [`Reader::begin`] compares the file that the snapshot's catalog names with the
+//!   present one, under a lock that keeps it from being replaced until the range was read.
+//! - Row-level security would hide rows without a word: `row_security = off` makes it an error.
+//! - All time-outs are off, as on every session ([`connect`](super::connect)), and no statement
+//!   outlives its client: the server looks after it where it can.
+
+mod holder;
+mod reader;
+mod selection;
+mod target;
+
+pub use holder::Holder;
+pub use reader::{Begun, CopyRows, Reader};
+pub use selection::Selection;
+pub use target::{Source, Target, targets};
+
+use super::connect;
+use super::control;
+use super::query;
+use super::wire::ServerError;
+use crate::failure::Failure;
+
+/// Why tables cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Connect(#[from] connect::Error),
+    #[error(transparent)]
+    Query(#[from] query::Error),
+    /// The snapshot has ended: whoever exported it, or keeps it, has gone.
+    #[error("the exported snapshot has ended: {0}")]
+    SnapshotEnded(ServerError),
+    #[error("reading {table} failed: {error}")]
+    Refused { table: String, error: ServerError },
+    #[error("the connection that was reading {table} is lost: {source}")]
+    Lost { table: String, source: tokio_postgres::Error },
+    #[error("the server's answer to {0} has an unexpected form")]
+    Answer(&'static str),
+}
+
+impl Error {
+    /// A statement about `table` that failed. The server's words are left out where they could hold
+    /// a row's value.
+    fn reading(table: &str, source: tokio_postgres::Error) -> Error {
+        let table = table.to_owned();
+        match control::server_error(&source) {
+            Some(error) => Error::Refused { table, error },
+            None => Error::Lost { table, source },
+        }
+    }
+
+    fn code(&self) -> Option<&str> {
+        match self {
+            Error::Refused { error, .. } | Error::SnapshotEnded(error) => Some(error.code.as_str()),
+            Error::Query(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            Error::Connect(_) | Error::Lost { .. } | Error::Answer(_) => None,
+        }
+    }
+
+    /// A table or column that was there when the snapshot was taken is not any more.
+    #[must_use]
+    pub fn is_schema_change(&self) -> bool {
+        // undefined_column, undefined_table, undefined_object (a type).
+        matches!(self, Error::Refused { .. })
+            && matches!(self.code(), Some("42703" | "42P01" | "42704"))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        match error {
+            Error::Connect(error) => error.into(),
+            Error::Query(error) => error.into(),
+            Error::Refused { ref table, error: ref said } if said.code.as_str() == "42501" => {
+                let hides = said.message().is_some_and(|text| text.contains("row-level security"));
+                let failure = Failure::stop("snapshot", error.to_string());
+                if hides {
+                    failure.remedy(format!(
+                        "row-level security would hide rows of {table} from the snapshot: ALTER \
+                         ROLE … BYPASSRLS for the role that walferry connects as, make it the \
+                         table's owner, or leave the table out of [snapshot] tables"
+                    ))
+                } else {
+                    failure.remedy(format!(
+                        "GRANT SELECT ON {table} TO the role that walferry connects as, or leave \
+                         the table out of [snapshot] tables; `walferry check` names each"
+                    ))
+                }
+            }
+            Error::Refused { error: ref said, .. } if is_lasting(said) => {
+                Failure::stop("snapshot", error.to_string()).remedy(
+                    "see the server's log for the statement; a snapshot_where of the table is part \
+                     of it",
+                )
+            }
+            other => Failure::retry("postgres", other.to_string()),
+        }
+    }
+}
+
+/// Whether the same statement would fail again: a mistake in it, or a value that it meets.
+fn is_lasting(error: &ServerError) -> bool {
+    error.code.in_class("42") || error.code.in_class("22")
+}

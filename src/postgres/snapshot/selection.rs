@@ -1,0 +1,116 @@
+//! The SELECT of a table's rows as the stream would send them.
+
+use super::{Source, Target};
+use crate::postgres::query;
+
+/// What is read of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// For errors.
+    table: String,
+    columns: String,
+    conditions: Vec<String>,
+}
+
+impl Selection {
+    /// The columns of the target's relation, in its order, whatever the order in the source.
+    /// Columns in `excluded` are NULL without being read, unless they belong to a key.
+    #[must_use]
+    pub fn new(
+        target: &Target,
+        source: &Source,
+        excluded: &[String],
+        condition: Option<&str>,
+    ) -> Selection {
+        let columns: Vec<String> = target
+            .relation
+            .columns
+            .iter()
+            .map(|column| {
+                let name = query::identifier(&column.name);
+                let is_key = target.primary_key.contains(&column.name);
+                if excluded.contains(&column.name) && !is_key {
+                    format!("NULL AS {name}")
+                } else {
+                    name
+                }
+            })
+            .collect();
+        let conditions = [source.filter.as_deref(), condition].into_iter().flatten();
+        Selection {
+            table: query::qualified(&source.schema, &source.name),
+            columns: columns.join(", "),
+            conditions: conditions.map(|condition| format!("({condition})")).collect(),
+        }
+    }
+
+    /// The source, for people.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The COPY of a range; `relation` is the source's present name, quoted.
+    #[must_use]
+    pub fn copy(&self, relation: &str, range: Option<&str>) -> String {
+        let range = range.map(str::to_owned);
+        let conditions: Vec<String> = range.into_iter().chain(self.conditions.clone()).collect();
+        let filter = if conditions.is_empty() { "" } else { " WHERE " };
+        format!(
+            "COPY (SELECT {} FROM ONLY {relation}{filter}{}) TO STDOUT",
+            self.columns,
+            conditions.join(" AND ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
+    use crate::postgres::Oid;
+
+    #[test]
+    fn excluded_columns_are_never_read() {
+        let column = |name: &str| RelationColumn {
+            name: name.to_owned(),
+            key: false,
+            type_oid: Oid(25),
+            typmod: -1,
+        };
+        let source = Source {
+            oid: Oid(2),
+            schema: "public".to_owned(),
+            name: "leaf \"1\"".to_owned(),
+            pages: 0,
+            rows: None,
+            bytes: 0,
+            filter: Some("a > 1".to_owned()),
+        };
+        let target = Target {
+            oid: Oid(1),
+            relation: Relation {
+                oid: Oid(1),
+                schema: "public".to_owned(),
+                name: "root".to_owned(),
+                identity: ReplicaIdentity::Default,
+                columns: ["id", "select", "secret"].map(column).to_vec(),
+            },
+            sources: vec![source.clone()],
+            outbox: false,
+            primary_key: vec!["id".to_owned()],
+        };
+        let excluded = ["secret".to_owned(), "id".to_owned()];
+        let selection = Selection::new(&target, &source, &excluded, Some("b = 2 OR c = 3"));
+        assert_eq!(selection.table(), r#""public"."leaf ""1""""#);
+        assert_eq!(
+            selection.copy("public.now", Some("ctid >= '(7,0)'::tid")),
+            "COPY (SELECT \"id\", \"select\", NULL AS \"secret\" FROM ONLY public.now \
+             WHERE ctid >= '(7,0)'::tid AND (a > 1) AND (b = 2 OR c = 3)) TO STDOUT"
+        );
+        let bare = Source { filter: None, ..source };
+        let selection = Selection::new(&target, &bare, &[], None);
+        let all = "COPY (SELECT \"id\", \"select\", \"secret\" FROM ONLY public.now) TO STDOUT";
+        assert_eq!(selection.copy("public.now", None), all);
+    }
+}

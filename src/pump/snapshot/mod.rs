@@ -1,0 +1,351 @@
+//! Snapshots beside the stream: which tables are still to be read, and the passes that read them.
+//!
+//! # The guarantee
+//! Every `r` record of a pass at the LSN `L` follows everything that committed before `L` and
+//! precedes everything that committed at or after it, whatever is killed, and as often as it may
+//! be; and a table is recorded as read only when all its rows are at the brokers.
+//!
+//! # The argument
+//! 1. The creation of a slot exports a snapshot that sees exactly the transactions whose commit
+//!    LSN is before its consistent point `L`: both are made of the WAL, so that a commit which is
+//!    streamed before it is visible to others does not matter here.
+//! 2. The stream delivers whole transactions in the order of their commits. It is held at the first
+//!    that begins with a commit LSN at or past `L`, or when the server says that it has sent
+//!    everything before `L`: then all that is older was enqueued, and nothing that is newer.
+//! 3. Rows are read only when a position at or past `L` is durable, so that no restart delivers
+//!    again what is older than an `r` record that was delivered.
+//! 4. The stream goes on when the pass is over or given up. The same producer sends both, so their
+//!    order is that of the partitions.
+//! 5. A pass that is given up, a kill included, leaves its unfinished tables pending: they are read
+//!    again at a later `L`, and until then the stream delivers what happened to their rows, deletes
+//!    of rows included that an earlier pass had delivered. Skipping the changes up to the new `L`
+//!    instead, as a copy into an empty table can, would leave rows behind that are gone.
+//!
+//! At the first start the slot of the stream itself is what exports, and `L` is where the stream
+//! begins. Later a temporary slot does.
+//!
+//! ```text
+//!          pending tables            slot made            the stream is at L, and so is the position
+//!   Idle ─────────────────► Due ─► Opening ─► Approaching ─► Holding ─► Reading ─┐
+//!    ▲ ▲                     ▲          │                        first start │   │ all read
+//!    │ └─────────────────────┼──────────┴── failed: later again ◄────────────┴───┤
+//!    └───────────────────────┴───────────────────────────────────────────────────┘
+//! ```
+
+mod opening;
+mod pass;
+mod reader;
+mod targets;
+mod writer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+pub(super) use self::opening::{Opened, Opening};
+use self::pass::{Pass, Progress};
+pub(super) use self::targets::{admit, first_record, pending};
+use super::backoff::Backoff;
+use super::prepare::Preparer;
+use super::stream::Core;
+use super::task::Task;
+use super::wake::Wake;
+use crate::config::Settings;
+use crate::failure::{Class, Failure};
+use crate::postgres::Lsn;
+use crate::postgres::whitelist::Whitelist;
+use crate::snapshot::Record;
+use crate::telemetry::Activity;
+
+/// What a connection knows of its snapshots when it begins.
+pub(super) struct Start {
+    pub(super) record: Record,
+    /// At a first start: the snapshot of the slot itself.
+    pub(super) opened: Option<Opened>,
+    /// How far the server was: the stream comes first up to here, so that a snapshot is not held
+    /// open while an old backlog is delivered.
+    pub(super) flushed: Lsn,
+    pub(super) publications: Vec<String>,
+}
+
+/// What passes are made with.
+pub(super) struct Tools {
+    pub(super) settings: Arc<Settings>,
+    pub(super) runtime: Handle,
+    pub(super) wake: Wake,
+    pub(super) preparer: Arc<Preparer>,
+    pub(super) publications: Vec<String>,
+}
+
+/// The snapshots of one connection.
+pub(super) struct Snapshots {
+    tools: Arc<Tools>,
+    record: Record,
+    /// What changed in the record since it was written.
+    is_dirty: bool,
+    written: Instant,
+    whitelist: Arc<Whitelist>,
+    state: State,
+    backoff: Backoff,
+}
+
+enum State {
+    Idle,
+    /// Tables are pending. The stream comes first up to the LSN.
+    Due {
+        from: Lsn,
+        not_before: Instant,
+    },
+    Opening(Task<Opened>),
+    /// The stream is still before the snapshot's point.
+    Approaching(Box<Opened>),
+    /// The stream is held at the point, and what is in flight is awaited.
+    Holding(Box<Opened>),
+    Reading(Box<Pass>),
+}
+
+/// What the stream does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It goes on.
+    Stream,
+    /// It stays held, because of this; look again after so long at the latest.
+    Hold(Duration, Activity),
+}
+
+/// Between two snapshot records: a crash repeats the tables that were finished since the last.
+const RECORD_INTERVAL: Duration = Duration::from_millis(200);
+
+/// While the stream is held, reports are looked at this often.
+const HOLD_INTERVAL: Duration = Duration::from_millis(2);
+
+impl Snapshots {
+    pub(super) fn new(
+        start: Start,
+        preparer: Arc<Preparer>,
+        whitelist: Arc<Whitelist>,
+        now: Instant,
+    ) -> Snapshots {
+        let tools = Tools {
+            settings: Arc::clone(&preparer.settings),
+            runtime: preparer.runtime.clone(),
+            wake: preparer.wake.clone(),
+            preparer,
+            publications: start.publications,
+        };
+        let mut snapshots = Snapshots {
+            tools: Arc::new(tools),
+            record: start.record,
+            is_dirty: false,
+            written: now,
+            whitelist,
+            state: State::Idle,
+            backoff: Backoff::default(),
+        };
+        match start.opened {
+            Some(opened) => snapshots.state = State::Holding(Box::new(opened)),
+            None => snapshots.rest(start.flushed, now),
+        }
+        snapshots
+    }
+
+    /// Whether the stream is held from the start.
+    pub(super) fn holds_now(&self) -> bool {
+        matches!(self.state, State::Holding(_) | State::Reading(_))
+    }
+
+    /// Whether a transaction that commits at `commit_lsn` has to wait.
+    pub(super) fn holds(&self, commit_lsn: Lsn) -> bool {
+        matches!(&self.state, State::Approaching(opened) if commit_lsn >= opened.at())
+    }
+
+    /// What is still to be done, for people.
+    pub(super) fn describe(&self) -> Option<String> {
+        let text = match &self.state {
+            State::Idle => return None,
+            State::Due { .. } => "tables are to be read; the stream comes first up to now",
+            State::Opening(_) => {
+                "tables are to be read; a snapshot is being taken, once the \
+                                  transactions under way have ended"
+            }
+            State::Approaching(_) | State::Holding(_) => {
+                "tables are to be read; what came before the snapshot is delivered first"
+            }
+            State::Reading(pass) => return Some(pass.describe()),
+        };
+        Some(text.to_owned())
+    }
+
+    /// Whether a durable position is what is waited for.
+    pub(super) fn awaits_position(&self) -> bool {
+        matches!(self.state, State::Holding(_))
+    }
+
+    /// The whitelist has more tables, and the publications send them by now.
+    pub(super) fn set_whitelist(&mut self, whitelist: Arc<Whitelist>, now: Instant) {
+        self.is_dirty |= targets::admit(&mut self.record, &self.tools.settings, &whitelist);
+        self.whitelist = whitelist;
+        if matches!(self.state, State::Idle) {
+            self.rest(Lsn::INVALID, now);
+        }
+    }
+
+    /// Goes on while the stream flows. Between transactions, `reached` is what the server has sent
+    /// everything before. Returns whether the stream has to be held now.
+    ///
+    /// # Errors
+    /// What only an operator can mend.
+    pub(super) fn follow(
+        &mut self,
+        core: &mut Core<'_>,
+        reached: Option<Lsn>,
+        now: Instant,
+    ) -> Result<bool, Failure> {
+        if matches!(self.state, State::Idle) {
+            if self.is_dirty {
+                self.write_record(core, now)?;
+            }
+            return Ok(false);
+        }
+        let state = std::mem::replace(&mut self.state, State::Idle);
+        self.state = match state {
+            State::Due { from, not_before }
+                if now >= not_before && reached.is_some_and(|reached| reached >= from) =>
+            {
+                let pending = targets::pending(&self.record, &self.whitelist);
+                let whitelist = Arc::clone(&self.whitelist);
+                let opening = Opening { tools: Arc::clone(&self.tools), whitelist, pending };
+                let job = opening.open();
+                State::Opening(Task::spawn(&self.tools.runtime, &self.tools.wake, job))
+            }
+            State::Opening(mut task) => match task.poll() {
+                None => State::Opening(task),
+                Some(Ok(opened)) => State::Approaching(Box::new(opened)),
+                Some(Err(failure)) => self.try_later(failure, now)?,
+            },
+            State::Approaching(opened) if reached.is_some_and(|lsn| lsn >= opened.at()) => {
+                State::Holding(opened)
+            }
+            state => state,
+        };
+        Ok(self.holds_now())
+    }
+
+    /// The stream is held: a transaction at or past the snapshot's point is next.
+    pub(super) fn hold(&mut self) {
+        self.state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Approaching(opened) => State::Holding(opened),
+            state => state,
+        };
+    }
+
+    /// Goes on while the stream is held.
+    ///
+    /// # Errors
+    /// What only an operator can mend, and a delivery that was refused.
+    pub(super) fn turn(&mut self, core: &mut Core<'_>, now: Instant) -> Result<Turn, Failure> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Holding(opened) => {
+                core.sink.ledger_mut().reached(opened.at());
+                if core.sink.confirmed() < opened.at() || core.sink.has_in_flight() {
+                    self.state = State::Holding(opened);
+                    return Ok(Turn::Hold(HOLD_INTERVAL, Activity::WaitingKafka));
+                }
+                self.begin(*opened, core, now);
+                Ok(Turn::Hold(Duration::ZERO, Activity::Busy))
+            }
+            State::Reading(pass) => self.read(pass, core, now),
+            state => {
+                self.state = state;
+                Ok(Turn::Stream)
+            }
+        }
+    }
+
+    fn begin(&mut self, opened: Opened, core: &mut Core<'_>, now: Instant) {
+        self.record.passes += 1;
+        self.is_dirty = true;
+        tracing::info!(
+            tables = opened.targets().len(),
+            at = %opened.at(),
+            pass = self.record.passes,
+            "reading the tables"
+        );
+        let pass = Pass::begin(&self.tools, opened, &self.whitelist, &self.record, core, now);
+        self.state = State::Reading(Box::new(pass));
+    }
+
+    fn read(
+        &mut self,
+        mut pass: Box<Pass>,
+        core: &mut Core<'_>,
+        now: Instant,
+    ) -> Result<Turn, Failure> {
+        let progress = match pass.turn(core, now) {
+            Ok(progress) => progress,
+            Err(failure) => {
+                self.state = self.try_later(failure, now)?;
+                return Ok(Turn::Stream);
+            }
+        };
+        self.is_dirty |= pass.settle(&mut self.record, core);
+        pass.show(&self.tools.preparer.telemetry, now);
+        self.write_record(core, now)?;
+        let hold = match progress {
+            Progress::Full => Turn::Hold(super::stream::FULL_INTERVAL, Activity::QueueFull),
+            Progress::Busy => Turn::Hold(Duration::ZERO, Activity::Busy),
+            Progress::Waiting => Turn::Hold(HOLD_INTERVAL, Activity::WaitingPostgres),
+            Progress::Over if self.is_dirty || core.sink.snapshot_record_in_flight() => {
+                Turn::Hold(HOLD_INTERVAL, Activity::WaitingKafka)
+            }
+            Progress::Over => {
+                pass.report(&self.tools.preparer.telemetry, now);
+                self.backoff.reset();
+                self.rest(Lsn::INVALID, now);
+                return Ok(Turn::Stream);
+            }
+        };
+        self.state = State::Reading(pass);
+        Ok(hold)
+    }
+
+    /// Nothing is under way: waits for the next pass, if tables are pending.
+    fn rest(&mut self, from: Lsn, now: Instant) {
+        self.state = if targets::pending(&self.record, &self.whitelist).is_empty() {
+            State::Idle
+        } else {
+            State::Due { from, not_before: now }
+        };
+    }
+
+    /// A pass has failed. The stream flows meanwhile.
+    fn try_later(&mut self, failure: Failure, now: Instant) -> Result<State, Failure> {
+        if failure.class == Class::Stop {
+            return Err(failure);
+        }
+        let pause = self.backoff.after(&failure);
+        self.tools.preparer.telemetry.publish_snapshot(None);
+        self.tools.preparer.telemetry.failure(&failure);
+        tracing::warn!(
+            kind = failure.kind,
+            error = %failure,
+            again_in = %humantime::format_duration(pause),
+            "the tables are read again later, and the stream goes on"
+        );
+        Ok(State::Due { from: Lsn::INVALID, not_before: now + pause })
+    }
+
+    fn write_record(&mut self, core: &mut Core<'_>, now: Instant) -> Result<(), Failure> {
+        let is_due = now.duration_since(self.written) >= RECORD_INTERVAL;
+        if !self.is_dirty || !is_due || core.sink.snapshot_record_in_flight() {
+            return Ok(());
+        }
+        let written = core.sink.write_snapshot_record(&self.record.to_bytes());
+        if written.map_err(|error| Failure::retry("kafka", error.to_string()))? {
+            self.is_dirty = false;
+            self.written = now;
+        }
+        Ok(())
+    }
+}

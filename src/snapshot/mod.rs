@@ -1,0 +1,14 @@
+//! What a snapshot is made of, without a connection: its durable record, the rows as text, the
+//! ranges that are read side by side, the marks of the first and last rows, and the brake.
+//!
+//! The passes that read with it are in `pump::snapshot`, the SQL in `postgres::snapshot`.
+
+pub mod copy_row;
+pub mod markers;
+pub mod progress;
+pub mod ranges;
+pub mod rate;
+pub mod record;
+
+pub use progress::{Progress, TableProgress, TableStage};
+pub use record::{FrozenState, Record, Table, TableState};
