@@ -4,11 +4,16 @@
 //! The passes that read with it are in `pump::snapshot`, the SQL in `postgres::snapshot`.
 
 pub mod copy_row;
+pub mod key;
 pub mod markers;
 pub mod progress;
 pub mod ranges;
 pub mod rate;
 pub mod record;
+pub mod scan;
+pub mod visible;
+pub mod window;
 
+pub use key::Key;
 pub use progress::{Progress, TableProgress, TableStage};
-pub use record::{FrozenState, Record, Table, TableState};
+pub use record::{FrozenState, Record, Table, TableState, WindowState};

@@ -37,6 +37,8 @@ pub enum TableState {
     Done,
     /// To be read whole, at one exported snapshot.
     Frozen(FrozenState),
+    /// To be read in chunks, while the stream goes on.
+    Windows(WindowState),
 }
 
 /// What is left of a table that is read at one snapshot.
@@ -45,6 +47,27 @@ pub struct FrozenState {
     /// Only the rows that this SQL condition holds for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+}
+
+/// How far a table is that is read in chunks. Keys are the texts of the primary key's columns, in
+/// key order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WindowState {
+    /// Only the rows that this SQL condition holds for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// The rows up to this key were delivered; `None`: none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<String>>,
+    /// All rows were delivered, but for those in `reread`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_through: bool,
+    /// Keys of rows that the stream has changed without sending all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reread: Vec<Vec<String>>,
+    /// Delivered so far.
+    #[serde(default)]
+    pub rows: u64,
 }
 
 /// The record's bytes are none that this version understands.
@@ -148,6 +171,13 @@ mod tests {
         let frozen = TableState::Frozen(FrozenState { condition });
         record.set(Oid(8), "public.b".to_owned(), frozen);
         record.set(Oid(9), "public.c".to_owned(), TableState::Frozen(FrozenState::default()));
+        let windows = WindowState {
+            after: Some(vec!["1".to_owned()]),
+            reread: vec![vec!["2".to_owned()]],
+            rows: 7,
+            ..WindowState::default()
+        };
+        record.set(Oid(10), "public.d".to_owned(), TableState::Windows(windows));
         record
     }
 
@@ -160,7 +190,9 @@ mod tests {
             "{\"version\":1,\"system\":\"18446744073709551615\",\"database\":5,\"slot\":\"s\",\
              \"passes\":0,\"tables\":{\"7\":{\"name\":\"public.a\",\"state\":\"done\"},\
              \"8\":{\"name\":\"public.b\",\"state\":\"frozen\",\"condition\":\"id > 3\"},\
-             \"9\":{\"name\":\"public.c\",\"state\":\"frozen\"}}}"
+             \"9\":{\"name\":\"public.c\",\"state\":\"frozen\"},\
+             \"10\":{\"name\":\"public.d\",\"state\":\"windows\",\"after\":[\"1\"],\
+             \"reread\":[[\"2\"]],\"rows\":7}}}"
         );
         assert_eq!(Record::from_bytes(&bytes).unwrap(), record);
     }
@@ -169,7 +201,7 @@ mod tests {
     fn what_is_not_done_is_pending() {
         let record = record();
         let pending: Vec<_> = record.pending().map(|(oid, _)| oid.0).collect();
-        assert_eq!(pending, [8, 9]);
+        assert_eq!(pending, [8, 9, 10]);
         assert!(record.knows(Oid(7)) && !record.knows(Oid(1)));
     }
 
