@@ -233,6 +233,19 @@ pub struct SnapshotSettings {
     /// Sessions that read side by side, at least one.
     pub parallelism: usize,
     pub max_rows_per_second: Option<u64>,
+    pub engine: Engine,
+    /// Larger tables are read in chunks, if the engine may be chosen.
+    pub frozen_max_bytes: u64,
+}
+
+/// How tables are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Auto,
+    /// At one exported snapshot; the stream is held meanwhile.
+    Frozen,
+    /// In chunks, while the stream goes on.
+    Windows,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -123,6 +123,16 @@ impl Batch {
         self.spans.iter().map(|span| RecordView { batch: self, span })
     }
 
+    /// Keeps only the records for whose place `keep` answers `true`. None may have been produced.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        debug_assert_eq!(self.next, 0, "took back a produced record");
+        let mut place = 0;
+        self.spans.retain(|_| {
+            place += 1;
+            keep(place - 1)
+        });
+    }
+
     /// Where the batch ends now.
     #[must_use]
     pub fn mark(&self) -> Mark {

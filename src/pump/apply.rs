@@ -6,6 +6,7 @@
 use super::prepare::ColumnName;
 use super::relations::{Relations, Target};
 use super::sink::Sink;
+use super::snapshot::Snapshots;
 use crate::avro::{RowError, RowErrorKind};
 use crate::config::glob;
 use crate::delivery::ResumeFilter;
@@ -70,6 +71,7 @@ pub(super) struct At {
 /// What a change works with.
 pub(super) struct Tools<'a> {
     pub(super) relations: &'a mut Relations,
+    pub(super) snapshots: &'a mut Snapshots,
     pub(super) sink: &'a mut Sink,
     pub(super) batch: &'a mut Batch,
     pub(super) metrics: &'a mut PumpMetrics,
@@ -164,6 +166,7 @@ impl Applier {
                 Ok(Applied::NOTHING)
             }
             Message::Relation(relation) => {
+                tools.snapshots.announced(relation.oid);
                 tools.relations.announce(relation)?;
                 Ok(Applied::NOTHING)
             }
@@ -211,6 +214,11 @@ impl Applier {
         }
         let event = transaction.event(at, self.last_commit);
         let known = tools.relations.get(oid, tools.metrics)?;
+        if tools.snapshots.watches(oid)
+            && tools.snapshots.changed(known.relation(), &change, transaction.xid)
+        {
+            tools.sink.limit_position(transaction.commit_lsn);
+        }
         let before = tools.batch.len();
         let (outcome, counted) = match &mut known.target {
             Target::Unlisted => {
@@ -269,6 +277,14 @@ impl Applier {
         at: At,
         tools: &mut Tools<'_>,
     ) -> Result<Applied, Failure> {
+        if let Some(transaction) = self.transaction.as_ref().filter(|_| message.transactional)
+            && tools.snapshots.is_mark(message.prefix)
+        {
+            if !transaction.delivered {
+                tools.snapshots.mark(message.content, transaction.commit_lsn);
+            }
+            return Ok(Applied::NOTHING);
+        }
         let wanted = |wanted: &&mut Messages| {
             wanted.prefixes.iter().any(|prefix| glob(prefix, message.prefix))
         };
@@ -320,7 +336,7 @@ const MESSAGES: &str = "(messages)";
 
 /// One change of one row, or of a whole table.
 #[derive(Clone, Copy)]
-enum Change<'a> {
+pub(super) enum Change<'a> {
     Insert(Tuple<'a>),
     Update(OldTuple<'a>, Tuple<'a>),
     Delete(OldTuple<'a>),

@@ -190,6 +190,11 @@ impl Relations {
 }
 
 impl Known {
+    /// As last announced.
+    pub(super) fn relation(&self) -> &Relation {
+        &self.relation
+    }
+
     /// The column that an error names by its index.
     pub(super) fn column(&self, error: &RowError) -> Option<ColumnName> {
         self.columns.get(error.column).cloned()

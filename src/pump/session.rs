@@ -20,6 +20,7 @@ use super::topics::Topics;
 use super::wake::Wake;
 use super::watch::{Watch, Watcher};
 use crate::config::Settings;
+use crate::config::settings::Engine;
 use crate::delivery::Position;
 use crate::delivery::standing::{
     self, KAFKA_TIMEOUT, Standing, application_name, refusal, startup_slot,
@@ -207,7 +208,7 @@ impl Connector {
         publications: &Publications,
     ) -> Result<Settled, Failure> {
         let name = &self.settings.postgres.slot;
-        let (done, opened) = match self.decide(found) {
+        let (done, mut opened) = match self.decide(found) {
             Decision::Refuse(gap) => return Err(refusal(&gap)),
             Decision::Resume { done } => {
                 let record = self.resumed_record(found).await?;
@@ -224,7 +225,15 @@ impl Connector {
                 self.make_slot(found, publications).await?
             }
         };
-        let record = self.first_record(found, true);
+        let mut record = self.first_record(found, true);
+        if let Some(opened) = &mut opened
+            && self.settings.snapshot.engine == Engine::Auto
+        {
+            let most = self.settings.snapshot.frozen_max_bytes;
+            let large = opened.take_large(&found.whitelist, most);
+            snapshot::turn_to_chunks(&mut record, &large);
+        }
+        let opened = opened.filter(|opened| !opened.is_empty());
         let position = Position::At {
             origin: found.server.origin.clone(),
             timeline: found.server.timeline,
@@ -244,7 +253,10 @@ impl Connector {
     ) -> Result<(Lsn, Option<Opened>), Failure> {
         let settings = &self.settings;
         let pending = snapshot::pending(&self.first_record(found, true), &found.whitelist);
-        if pending.is_empty() {
+        // Those for which chunks are preferred are sorted out while the stream goes on.
+        let at_once: Vec<Oid> =
+            pending.iter().filter(|(_, windows)| !windows).map(|(oid, _)| *oid).collect();
+        if at_once.is_empty() {
             let done = slot::create(&found.control.client, &settings.postgres.slot).await?;
             return Ok((done, None));
         }
@@ -252,7 +264,7 @@ impl Connector {
             found.replication.create_slot_exporting(&settings.postgres.slot, false).await?;
         let names = publications.names();
         let opened =
-            Opened::import(settings, &exported, &found.whitelist, &names, &pending).await?;
+            Opened::import(settings, &exported, &found.whitelist, &names, &at_once).await?;
         Ok((exported.at, Some(opened)))
     }
 
@@ -271,7 +283,7 @@ impl Connector {
         });
         let (mut record, is_new) = match known {
             Some(mut record) => {
-                let is_new = snapshot::admit(&mut record, &self.settings, &found.whitelist);
+                let is_new = snapshot::admit(&mut record, &self.settings, &found.whitelist, true);
                 (record, is_new)
             }
             None => (self.first_record(found, false), true),
@@ -322,7 +334,8 @@ impl Connector {
             start: done,
             proto_version: 1,
             publications: &names.iter().map(String::as_str).collect::<Vec<_>>(),
-            messages: self.settings.messages.enabled,
+            // The marks of tables that are read in chunks are messages.
+            messages: true,
             max_message_bytes: postgres.max_message_bytes,
         };
         let stream = replication.start_replication(&request).await.map_err(slot_failure)?;

@@ -118,6 +118,8 @@ pub(super) struct Sink {
     snapshot_key: String,
     /// A snapshot record is not acknowledged yet.
     records_snapshot: bool,
+    /// No position past this is written.
+    position_limit: Option<Lsn>,
     failed: Option<DeliveryFailure>,
     /// When a report last said that something was delivered, or nothing was in flight.
     progress: Instant,
@@ -147,6 +149,7 @@ impl Sink {
             position_batch: Batch::default(),
             snapshot_key: Key::Snapshot.of(&settings.name),
             records_snapshot: false,
+            position_limit: None,
             failed: None,
             progress: now,
             delivered: false,
@@ -161,6 +164,7 @@ impl Sink {
         self.ledger = Ledger::new(self.ledger.epoch().wrapping_add(1), done);
         self.tally = Tally::new(self.ledger.epoch());
         self.records_snapshot = false;
+        self.position_limit = None;
         self.confirmation = Confirmation::new(done);
         self.source = Some(source);
         self.progress = now;
@@ -262,6 +266,22 @@ impl Sink {
         }
     }
 
+    /// Writes no position past `commit_lsn`, until [`free_position`](Self::free_position): a
+    /// snapshot record has to be durable before.
+    pub(super) fn limit_position(&mut self, commit_lsn: Lsn) {
+        let limit = self.position_limit.map_or(commit_lsn, |limit| limit.min(commit_lsn));
+        self.position_limit = Some(limit);
+    }
+
+    pub(super) fn free_position(&mut self) {
+        self.position_limit = None;
+    }
+
+    fn may_be_told(&self) -> Lsn {
+        let durable = self.ledger.durable();
+        self.position_limit.map_or(durable, |limit| limit.min(durable))
+    }
+
     /// Whether a snapshot record is not acknowledged yet.
     pub(super) fn snapshot_record_in_flight(&self) -> bool {
         self.records_snapshot
@@ -345,7 +365,7 @@ impl Sink {
 
     /// Writes a position record when one is due.
     pub(super) fn write_position(&mut self, urgent: bool, now: Instant) -> Result<(), SendError> {
-        let durable = self.ledger.durable();
+        let durable = self.may_be_told();
         let Some(done) = self.confirmation.due(durable, self.delivered, urgent, now) else {
             return Ok(());
         };
@@ -389,7 +409,7 @@ impl Sink {
     /// Whether nothing is in flight, and the position says all that was delivered (as far as it
     /// can be written).
     pub(super) fn is_drained(&self) -> bool {
-        let told = self.confirmation.confirmed() >= self.ledger.durable();
+        let told = self.confirmation.confirmed() >= self.may_be_told();
         !self.has_in_flight() && (told || self.failed.is_some())
     }
 

@@ -155,7 +155,7 @@ impl Streaming {
 
     /// Whether tables are being read, and the stream waits.
     pub(super) fn is_snapshotting(&self) -> bool {
-        matches!(self.phase, Phase::Snapshot)
+        self.snapshots.holds_now()
     }
 
     /// Whether nothing goes on before the position is durable.
@@ -285,6 +285,7 @@ impl Streaming {
         self.batch.clear(ARENA_KEEPS);
         let mut tools = Tools {
             relations: &mut self.relations,
+            snapshots: &mut self.snapshots,
             sink: core.sink,
             batch: &mut self.batch,
             metrics: core.metrics,
@@ -295,6 +296,8 @@ impl Streaming {
                 self.received = self.received.max(start);
                 if self.produce(core, effect)? == Produced::Full {
                     self.enter(Phase::QueueFull(effect), now);
+                } else if self.snapshots.has_rows() {
+                    self.enter(Phase::Snapshot, now);
                 }
             }
             Applied::AwaitPlan(relation) => self.enter(Phase::AwaitPlan(relation), now),

@@ -47,6 +47,9 @@ pub struct FrozenState {
     /// Only the rows that this SQL condition holds for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// In chunks instead, if the table allows it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub windows: bool,
 }
 
 /// How far a table is that is read in chunks. Keys are the texts of the primary key's columns, in
@@ -168,7 +171,7 @@ mod tests {
         let mut record = Record::new(origin);
         record.set(Oid(7), "public.a".to_owned(), TableState::Done);
         let condition = Some("id > 3".to_owned());
-        let frozen = TableState::Frozen(FrozenState { condition });
+        let frozen = TableState::Frozen(FrozenState { condition, windows: false });
         record.set(Oid(8), "public.b".to_owned(), frozen);
         record.set(Oid(9), "public.c".to_owned(), TableState::Frozen(FrozenState::default()));
         let windows = WindowState {

@@ -60,6 +60,8 @@ pub enum Change {
     Removed {
         key: Key,
     },
+    /// Of a row whose key was not sent whole.
+    Unknown,
     Truncated,
 }
 
@@ -108,7 +110,7 @@ struct Open {
     changed: HashMap<Key, Fate>,
     /// Moved here without all their values.
     moved: Vec<Key>,
-    /// There were more changes than can be remembered.
+    /// There were more changes than can be remembered, or one that cannot be told.
     is_overflown: bool,
 }
 
@@ -216,6 +218,7 @@ impl Open {
             Change::Removed { key } => {
                 self.changed.insert(key, Fate::Removed);
             }
+            Change::Unknown => self.is_overflown = true,
             Change::Truncated => {}
         }
     }

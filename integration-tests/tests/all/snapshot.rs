@@ -4,6 +4,7 @@
 mod changes;
 mod frozen;
 mod restarts;
+mod windows;
 
 use integration_tests::{Config, Database, Decoder, Kafka, Postgres, Registry, wait};
 use serde_json::Value;

@@ -392,12 +392,20 @@ pub(super) const SNAPSHOT: &[Key] = &[
          listed later. `never`: records begin with the first change after the slot was created. \
          See [snapshots.md](snapshots.md).",
     ),
-    fixed(
+    key(
         "engine",
-        &["\"auto\"", "\"frozen\""],
-        &["windows"],
-        "leave it out: tables are read at one exported snapshot",
-        "How tables are read: `frozen` at one exported snapshot.",
+        "`auto`, `frozen` or `windows`",
+        Toml("\"auto\""),
+        "`frozen`: at one exported snapshot, while the stream is held. `windows`: in chunks of the \
+         primary key, while the stream goes on; a table that does not allow it is read `frozen`. \
+         `auto`: `frozen` at the first start, but for tables larger than `frozen_max_bytes`; \
+         `windows` for tables that are listed later.",
+    ),
+    key(
+        "frozen_max_bytes",
+        "size",
+        Toml("\"100GB\""),
+        "See `engine`: size of a table with its TOAST values and without its indexes. From 1MiB.",
     ),
     key(
         "tables",

@@ -9,11 +9,13 @@
 //! - All time-outs are off, as on every session ([`connect`](super::connect)), and no statement
 //!   outlives its client: the server looks after it where it can.
 
+mod chunk;
 mod holder;
 mod reader;
 mod selection;
 mod target;
 
+pub use chunk::{ChunkReader, Locked, obstacle};
 pub use holder::Holder;
 pub use reader::{Begun, CopyRows, Reader};
 pub use selection::Selection;

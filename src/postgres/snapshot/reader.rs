@@ -42,16 +42,7 @@ impl Reader {
         timeout: Duration,
         application_name: &str,
     ) -> Result<Reader, Error> {
-        let control = control::connect(target, timeout, application_name).await?;
-        let (client, driver) = (control.client, control.driver);
-        let failed = |source| Error::reading("the catalog", source);
-        client.batch_execute("SET row_security = off").await.map_err(failed)?;
-        // Not every platform can watch a socket: then a statement ends when it next sends.
-        if let Err(error) =
-            client.batch_execute("SET client_connection_check_interval = '1s'").await
-        {
-            tracing::debug!(%error, "the server does not look after its clients");
-        }
+        let (client, driver) = session(target, timeout, application_name).await?;
         Ok(Reader { client, driver, locked: String::new() })
     }
 
@@ -107,11 +98,7 @@ impl Reader {
         range: Option<&str>,
     ) -> Result<CopyRows, Error> {
         let sql = selection.copy(&self.locked, range);
-        let table = selection.table().to_owned();
-        match self.client.copy_out(&sql).await {
-            Ok(stream) => Ok(CopyRows { stream: Box::pin(stream), table }),
-            Err(error) => Err(Error::reading(&table, error)),
-        }
+        CopyRows::start(&self.client, &sql, selection.table()).await
     }
 
     /// Ends the transaction, a failed one as well, and with it the lock.
@@ -131,8 +118,26 @@ impl Drop for Reader {
     }
 }
 
+/// A session whose statements neither lose rows in silence nor outlive their client.
+pub(super) async fn session(
+    target: &PostgresTarget,
+    timeout: Duration,
+    application_name: &str,
+) -> Result<(Client, Driver), Error> {
+    let control = control::connect(target, timeout, application_name).await?;
+    let (client, driver) = (control.client, control.driver);
+    let failed = |source| Error::reading("the settings", source);
+    client.batch_execute("SET row_security = off").await.map_err(failed)?;
+    // Not every platform can watch a socket: then a statement ends when it next sends.
+    const WATCH: &str = "SET client_connection_check_interval = '1s'";
+    if let Err(error) = client.batch_execute(WATCH).await {
+        tracing::debug!(%error, "the server does not look after its clients");
+    }
+    Ok((client, driver))
+}
+
 /// The first row of an answer.
-fn row(answer: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+pub(super) fn row(answer: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
     answer.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
@@ -146,6 +151,13 @@ pub struct CopyRows {
 }
 
 impl CopyRows {
+    pub(super) async fn start(client: &Client, sql: &str, table: &str) -> Result<CopyRows, Error> {
+        match client.copy_out(sql).await {
+            Ok(stream) => Ok(CopyRows { stream: Box::pin(stream), table: table.to_owned() }),
+            Err(error) => Err(Error::reading(table, error)),
+        }
+    }
+
     /// The next line, with its line end.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use super::{Source, Target};
 use crate::postgres::query;
+use crate::snapshot::Key;
+use crate::snapshot::scan::Request;
 
 /// What is read of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +11,8 @@ pub struct Selection {
     /// For errors.
     table: String,
     columns: String,
+    /// Not of tables that inherit from it.
+    only: bool,
     conditions: Vec<String>,
 }
 
@@ -40,6 +44,7 @@ impl Selection {
         Selection {
             table: query::qualified(&source.schema, &source.name),
             columns: columns.join(", "),
+            only: true,
             conditions: conditions.map(|condition| format!("({condition})")).collect(),
         }
     }
@@ -50,17 +55,62 @@ impl Selection {
         &self.table
     }
 
+    /// The selection of a target that is read in chunks: of itself, or of all its partitions.
+    #[must_use]
+    pub fn of_target(target: &Target, excluded: &[String], condition: Option<&str>) -> Selection {
+        let relation = &target.relation;
+        let source = Source {
+            oid: target.oid,
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+            pages: 0,
+            rows: None,
+            bytes: 0,
+            filter: target.sources.first().and_then(|source| source.filter.clone()),
+        };
+        let mut selection = Selection::new(target, &source, excluded, condition);
+        selection.only = target.is_alone();
+        selection
+    }
+
+    /// The COPY of the rows that are asked for, in the order of their key.
+    #[must_use]
+    pub fn chunk(&self, relation: &str, key: &[String], request: &Request, limit: usize) -> String {
+        let columns: Vec<String> = key.iter().map(|column| query::identifier(column)).collect();
+        let columns = columns.join(", ");
+        let literals = |key: &Key| {
+            let texts: Vec<String> = key.texts().iter().map(|text| query::literal(text)).collect();
+            format!("({})", texts.join(", "))
+        };
+        let place = match request {
+            Request::After(after) => {
+                after.as_ref().map(|key| format!("({columns}) > {}", literals(key)))
+            }
+            Request::Keys(keys) => {
+                let keys: Vec<String> = keys.iter().map(literals).collect();
+                Some(format!("({columns}) IN ({})", keys.join(", ")))
+            }
+        };
+        let limit = match request {
+            Request::After(_) => format!(" LIMIT {limit}"),
+            Request::Keys(_) => String::new(),
+        };
+        let rows = self.rows(relation, place);
+        format!("COPY ({rows} ORDER BY {columns}{limit}) TO STDOUT")
+    }
+
+    fn rows(&self, relation: &str, place: Option<String>) -> String {
+        let conditions: Vec<String> = place.into_iter().chain(self.conditions.clone()).collect();
+        let filter = if conditions.is_empty() { "" } else { " WHERE " };
+        let only = if self.only { "ONLY " } else { "" };
+        let conditions = conditions.join(" AND ");
+        format!("SELECT {} FROM {only}{relation}{filter}{conditions}", self.columns)
+    }
+
     /// The COPY of a range; `relation` is the source's present name, quoted.
     #[must_use]
     pub fn copy(&self, relation: &str, range: Option<&str>) -> String {
-        let range = range.map(str::to_owned);
-        let conditions: Vec<String> = range.into_iter().chain(self.conditions.clone()).collect();
-        let filter = if conditions.is_empty() { "" } else { " WHERE " };
-        format!(
-            "COPY (SELECT {} FROM ONLY {relation}{filter}{}) TO STDOUT",
-            self.columns,
-            conditions.join(" AND ")
-        )
+        format!("COPY ({}) TO STDOUT", self.rows(relation, range.map(str::to_owned)))
     }
 }
 
@@ -110,6 +160,21 @@ mod tests {
         );
         let bare = Source { filter: None, ..source };
         let selection = Selection::new(&target, &bare, &[], None);
+        let request = Request::After(Some(Key::from_texts(&["o'ne", "2"])));
+        let key = ["id".to_owned(), "select".to_owned()];
+        assert_eq!(
+            selection.chunk("public.now", &key, &request, 10),
+            "COPY (SELECT \"id\", \"select\", \"secret\" FROM ONLY public.now \
+             WHERE (\"id\", \"select\") > ('o''ne', '2') \
+             ORDER BY \"id\", \"select\" LIMIT 10) TO STDOUT"
+        );
+        let keys = [["1"], ["2"]].map(|texts| Key::from_texts(&texts)).into_iter().collect();
+        let of_root = Selection { only: false, conditions: vec![], ..selection.clone() };
+        assert_eq!(
+            of_root.chunk("public.now", &key[..1], &Request::Keys(keys), 10),
+            "COPY (SELECT \"id\", \"select\", \"secret\" FROM public.now \
+             WHERE (\"id\") IN (('1'), ('2')) ORDER BY \"id\") TO STDOUT"
+        );
         let all = "COPY (SELECT \"id\", \"select\", \"secret\" FROM ONLY public.now) TO STDOUT";
         assert_eq!(selection.copy("public.now", None), all);
     }

@@ -26,6 +26,20 @@ pub struct Target {
     pub primary_key: Vec<String>,
 }
 
+impl Target {
+    /// Whether its rows are all its own: it is no partitioned table.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.sources.iter().any(|source| source.oid == self.oid)
+    }
+
+    /// With what is stored apart (TOAST).
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.sources.iter().map(|source| source.bytes).sum()
+    }
+}
+
 /// A relation with rows of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

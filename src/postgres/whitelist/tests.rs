@@ -63,6 +63,8 @@ pub(crate) fn settings() -> Settings {
             tables: None,
             parallelism: 4,
             max_rows_per_second: None,
+            engine: Engine::Auto,
+            frozen_max_bytes: 1 << 40,
         },
         http: HttpSettings { listen: None },
         messages: MessageSettings { enabled: false, prefixes: Vec::new() },

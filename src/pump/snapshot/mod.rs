@@ -24,6 +24,9 @@
 //! At the first start the slot of the stream itself is what exports, and `L` is where the stream
 //! begins. Later a temporary slot does.
 //!
+//! Tables that have a primary key can be read in chunks instead, while the stream goes on
+//! ([`windows`]): [`crate::snapshot::window`] has the argument for these.
+//!
 //! ```text
 //!          pending tables            slot made            the stream is at L, and so is the position
 //!   Idle ─────────────────► Due ─► Opening ─► Approaching ─► Holding ─► Reading ─┐
@@ -32,10 +35,12 @@
 //!    └───────────────────────┴───────────────────────────────────────────────────┘
 //! ```
 
+mod chunks;
 mod opening;
 mod pass;
 mod reader;
 mod targets;
+mod windows;
 mod writer;
 
 use std::sync::Arc;
@@ -43,19 +48,25 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub(super) use self::opening::{Opened, Opening};
+use self::chunks::Ended;
+pub(super) use self::opening::Opened;
+use self::opening::{Opening, Prepared};
 use self::pass::{Pass, Progress};
-pub(super) use self::targets::{admit, first_record, pending};
+pub(super) use self::targets::{admit, first_record, pending, turn_to_chunks};
+use self::windows::Windows;
+use super::apply::Change as Row;
 use super::backoff::Backoff;
 use super::prepare::Preparer;
+use super::sink::Produced;
 use super::stream::Core;
 use super::task::Task;
 use super::wake::Wake;
 use crate::config::Settings;
 use crate::failure::{Class, Failure};
-use crate::postgres::Lsn;
+use crate::pgoutput::Relation;
 use crate::postgres::whitelist::Whitelist;
-use crate::snapshot::Record;
+use crate::postgres::{Lsn, Oid, Xid};
+use crate::snapshot::{FrozenState, Record, TableState};
 use crate::telemetry::Activity;
 
 /// What a connection knows of its snapshots when it begins.
@@ -88,6 +99,13 @@ pub(super) struct Snapshots {
     whitelist: Arc<Whitelist>,
     state: State,
     backoff: Backoff,
+    windows: Option<Box<Windows>>,
+    /// No chunk before: the reading of a table has failed.
+    windows_not_before: Instant,
+    windows_begun: Instant,
+    windows_shown: Instant,
+    /// Of marks in the log.
+    prefix: String,
 }
 
 enum State {
@@ -97,7 +115,7 @@ enum State {
         from: Lsn,
         not_before: Instant,
     },
-    Opening(Task<Opened>),
+    Opening(Task<Prepared>),
     /// The stream is still before the snapshot's point.
     Approaching(Box<Opened>),
     /// The stream is held at the point, and what is in flight is awaited.
@@ -117,6 +135,9 @@ pub(super) enum Turn {
 /// Between two snapshot records: a crash repeats the tables that were finished since the last.
 const RECORD_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Between two updates of the status.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
+
 /// While the stream is held, reports are looked at this often.
 const HOLD_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -134,6 +155,7 @@ impl Snapshots {
             preparer,
             publications: start.publications,
         };
+        let prefix = chunks::prefix(&tools.settings.name);
         let mut snapshots = Snapshots {
             tools: Arc::new(tools),
             record: start.record,
@@ -142,6 +164,11 @@ impl Snapshots {
             whitelist,
             state: State::Idle,
             backoff: Backoff::default(),
+            windows: None,
+            windows_not_before: now,
+            windows_begun: now,
+            windows_shown: now,
+            prefix,
         };
         match start.opened {
             Some(opened) => snapshots.state = State::Holding(Box::new(opened)),
@@ -179,12 +206,13 @@ impl Snapshots {
 
     /// Whether a durable position is what is waited for.
     pub(super) fn awaits_position(&self) -> bool {
-        matches!(self.state, State::Holding(_))
+        let reads_chunks = self.windows.as_ref().is_some_and(|windows| windows.awaits_position());
+        matches!(self.state, State::Holding(_)) || reads_chunks
     }
 
     /// The whitelist has more tables, and the publications send them by now.
     pub(super) fn set_whitelist(&mut self, whitelist: Arc<Whitelist>, now: Instant) {
-        self.is_dirty |= targets::admit(&mut self.record, &self.tools.settings, &whitelist);
+        self.is_dirty |= targets::admit(&mut self.record, &self.tools.settings, &whitelist, true);
         self.whitelist = whitelist;
         if matches!(self.state, State::Idle) {
             self.rest(Lsn::INVALID, now);
@@ -202,10 +230,9 @@ impl Snapshots {
         reached: Option<Lsn>,
         now: Instant,
     ) -> Result<bool, Failure> {
+        self.follow_windows(core, now)?;
+        self.write_record(core, now)?;
         if matches!(self.state, State::Idle) {
-            if self.is_dirty {
-                self.write_record(core, now)?;
-            }
             return Ok(false);
         }
         let state = std::mem::replace(&mut self.state, State::Idle);
@@ -221,7 +248,11 @@ impl Snapshots {
             }
             State::Opening(mut task) => match task.poll() {
                 None => State::Opening(task),
-                Some(Ok(opened)) => State::Approaching(Box::new(opened)),
+                Some(Ok(Prepared { windows, opened })) => {
+                    targets::turn_to_chunks(&mut self.record, &windows);
+                    self.is_dirty |= !windows.is_empty();
+                    opened.map_or(State::Idle, |opened| State::Approaching(Box::new(opened)))
+                }
                 Some(Err(failure)) => self.try_later(failure, now)?,
             },
             State::Approaching(opened) if reached.is_some_and(|lsn| lsn >= opened.at()) => {
@@ -245,6 +276,11 @@ impl Snapshots {
     /// # Errors
     /// What only an operator can mend, and a delivery that was refused.
     pub(super) fn turn(&mut self, core: &mut Core<'_>, now: Instant) -> Result<Turn, Failure> {
+        if let Some(windows) = self.windows.as_mut().filter(|windows| windows.has_rows())
+            && windows.produce(core)? == Produced::Full
+        {
+            return Ok(Turn::Hold(super::stream::FULL_INTERVAL, Activity::QueueFull));
+        }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Holding(opened) => {
                 core.sink.ledger_mut().reached(opened.at());
@@ -325,20 +361,27 @@ impl Snapshots {
             return Err(failure);
         }
         let pause = self.backoff.after(&failure);
-        self.tools.preparer.telemetry.publish_snapshot(None);
-        self.tools.preparer.telemetry.failure(&failure);
-        tracing::warn!(
-            kind = failure.kind,
-            error = %failure,
-            again_in = %humantime::format_duration(pause),
-            "the tables are read again later, and the stream goes on"
-        );
+        self.report(&failure, pause, "the tables are read again later, and the stream goes on");
         Ok(State::Due { from: Lsn::INVALID, not_before: now + pause })
     }
 
+    fn report(&self, failure: &Failure, pause: Duration, what: &str) {
+        let telemetry = &self.tools.preparer.telemetry;
+        telemetry.publish_snapshot(None);
+        telemetry.failure(failure);
+        let again_in = humantime::format_duration(pause);
+        tracing::warn!(kind = failure.kind, error = %failure, %again_in, "{what}");
+    }
+
     fn write_record(&mut self, core: &mut Core<'_>, now: Instant) -> Result<(), Failure> {
-        let is_due = now.duration_since(self.written) >= RECORD_INTERVAL;
-        if !self.is_dirty || !is_due || core.sink.snapshot_record_in_flight() {
+        if core.sink.snapshot_record_in_flight() {
+            return Ok(());
+        }
+        if !self.is_dirty {
+            core.sink.free_position();
+            return Ok(());
+        }
+        if now.duration_since(self.written) < RECORD_INTERVAL {
             return Ok(());
         }
         let written = core.sink.write_snapshot_record(&self.record.to_bytes());
@@ -347,5 +390,139 @@ impl Snapshots {
             self.written = now;
         }
         Ok(())
+    }
+}
+
+/// Tables that are read in chunks.
+impl Snapshots {
+    /// Whether a message in the log is a mark of this deployment.
+    pub(super) fn is_mark(&self, prefix: &str) -> bool {
+        self.prefix == prefix
+    }
+
+    /// The stream passes a mark.
+    pub(super) fn mark(&mut self, content: &[u8], commit_lsn: Lsn) {
+        if let Some(windows) = &mut self.windows {
+            windows.mark(content, commit_lsn);
+        }
+    }
+
+    /// Whether rows have to go out before the next message.
+    pub(super) fn has_rows(&self) -> bool {
+        self.windows.as_ref().is_some_and(|windows| windows.has_rows())
+    }
+
+    /// Whether the changes of a relation matter.
+    pub(super) fn watches(&self, oid: Oid) -> bool {
+        self.windows.as_ref().is_some_and(|windows| windows.oid == oid)
+    }
+
+    /// A relation may have other columns from here on.
+    pub(super) fn announced(&mut self, oid: Oid) {
+        if let Some(windows) = self.windows.as_mut().filter(|windows| windows.oid == oid) {
+            windows.forget_columns();
+        }
+    }
+
+    /// The stream brings a change of a relation that is [watched](Self::watches). Answers whether
+    /// the record has to be durable before a position past this transaction is.
+    pub(super) fn changed(&mut self, relation: &Relation, row: &Row<'_>, xid: Xid) -> bool {
+        let Some(windows) = &mut self.windows else { return false };
+        let has_to_be_durable = windows.changed(relation, row, xid);
+        if has_to_be_durable {
+            let state = TableState::Windows(windows.state());
+            self.record.set(windows.oid, windows.name.clone(), state);
+            self.is_dirty = true;
+        }
+        has_to_be_durable
+    }
+
+    fn follow_windows(&mut self, core: &mut Core<'_>, now: Instant) -> Result<(), Failure> {
+        let Some(windows) = &mut self.windows else {
+            self.begin_windows(core, now);
+            return Ok(());
+        };
+        match windows.follow(core, now) {
+            Ok(false) => {}
+            Ok(true) => {
+                let state = TableState::Windows(windows.state());
+                self.record.set(windows.oid, windows.name.clone(), state);
+                self.is_dirty = true;
+            }
+            Err(failure) if failure.class == Class::Stop => return Err(failure),
+            Err(failure) => {
+                self.windows = None;
+                let pause = self.backoff.after(&failure);
+                self.windows_not_before = now + pause;
+                self.report(&failure, pause, "the reading of a table in chunks goes on later");
+                return Ok(());
+            }
+        }
+        self.show_windows(now);
+        self.end_windows(now);
+        Ok(())
+    }
+
+    fn begin_windows(&mut self, core: &mut Core<'_>, now: Instant) {
+        if !matches!(self.state, State::Idle) || now < self.windows_not_before {
+            return;
+        }
+        let Some((oid, name, state)) = targets::in_chunks(&self.record, &self.whitelist) else {
+            return;
+        };
+        tracing::info!(table = name, rows = state.rows, "reading a table in chunks");
+        let table = (oid, name);
+        let windows = Windows::begin(&self.tools, &self.whitelist, table, &state, core);
+        self.windows = Some(Box::new(windows));
+        self.windows_begun = now;
+    }
+
+    fn end_windows(&mut self, now: Instant) {
+        let Some(windows) = &self.windows else { return };
+        let Some(ended) = windows.ended() else { return };
+        let (table, rows) = (&windows.name, windows.rows());
+        let state = match ended {
+            Ended::Done => {
+                let took = now.duration_since(self.windows_begun).as_secs_f64();
+                tracing::info!(table, rows, seconds = took, "the table was read and delivered");
+                TableState::Done
+            }
+            Ended::Dropped => {
+                tracing::warn!(
+                    table,
+                    rows,
+                    "the table was dropped while it was read: the rows delivered so far stay"
+                );
+                TableState::Done
+            }
+            Ended::Impossible(reason) => {
+                tracing::warn!(
+                    table,
+                    reason,
+                    "the table cannot be read in chunks: the stream is held while it is read"
+                );
+                let condition = windows.state().condition;
+                TableState::Frozen(FrozenState { condition, windows: false })
+            }
+        };
+        self.record.set(windows.oid, windows.name.clone(), state);
+        self.is_dirty = true;
+        self.windows = None;
+        self.backoff.reset();
+        self.tools.preparer.telemetry.publish_snapshot(None);
+        if matches!(self.state, State::Idle) {
+            self.rest(Lsn::INVALID, now);
+        }
+    }
+
+    fn show_windows(&mut self, now: Instant) {
+        if now.duration_since(self.windows_shown) < SHOW_INTERVAL {
+            return;
+        }
+        self.windows_shown = now;
+        let Some(windows) = &self.windows else { return };
+        let elapsed = now.duration_since(self.windows_begun);
+        let progress = windows.progress(self.record.passes, elapsed);
+        self.tools.preparer.telemetry.publish_snapshot(Some(progress));
     }
 }

@@ -7,7 +7,7 @@ use super::Tools;
 use crate::delivery::standing::application_name;
 use crate::failure::Failure;
 use crate::postgres::replication::{Client, ExportedSnapshot};
-use crate::postgres::snapshot::{self, Holder, Target};
+use crate::postgres::snapshot::{self, Holder, Target, obstacle};
 use crate::postgres::whitelist::Whitelist;
 use crate::postgres::{Lsn, Oid, control};
 
@@ -48,38 +48,96 @@ impl Opened {
         &self.targets
     }
 
+    /// Takes out the tables that are larger than this and can be read in chunks.
+    pub(in crate::pump) fn take_large(&mut self, whitelist: &Whitelist, most: u64) -> Vec<Oid> {
+        let is_large =
+            |target: &Target| target.bytes() > most && in_chunks(target, whitelist).is_ok();
+        let (large, rest) = std::mem::take(&mut self.targets).into_iter().partition(is_large);
+        self.targets = rest;
+        large.iter().map(|target: &Target| target.oid).collect()
+    }
+
+    pub(in crate::pump) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     pub(super) fn into_parts(self) -> (Holder, Vec<Target>) {
         (self.holder, self.targets)
     }
+}
+
+/// Whether a table can be read in chunks; the reason if not.
+fn in_chunks(target: &Target, whitelist: &Whitelist) -> Result<(), &'static str> {
+    let inserts_only = whitelist.entries.get(&target.oid).is_some_and(|listed| listed.inserts_only);
+    obstacle(target, inserts_only).map_or(Ok(()), Err)
+}
+
+/// What is ready to be read.
+pub(in crate::pump) struct Prepared {
+    /// These in chunks.
+    pub(super) windows: Vec<Oid>,
+    /// The others at this snapshot.
+    pub(super) opened: Option<Opened>,
 }
 
 /// What a later pass begins with.
 pub(in crate::pump) struct Opening {
     pub(super) tools: Arc<Tools>,
     pub(super) whitelist: Arc<Whitelist>,
-    pub(super) pending: Vec<Oid>,
+    /// With whether chunks are preferred.
+    pub(super) pending: Vec<(Oid, bool)>,
 }
 
 impl Opening {
-    /// Makes a temporary slot for as long as the import takes. That takes as long as the oldest
+    /// Sorts the tables by how they are read, and takes a snapshot for those that need one: with a
+    /// temporary slot, for as long as the import takes. That takes as long as the oldest
     /// transaction that is running now.
-    pub(super) async fn open(self) -> Result<Opened, Failure> {
+    pub(super) async fn open(self) -> Result<Prepared, Failure> {
         let settings = &self.tools.settings;
         let postgres = &settings.postgres;
         let name = application_name(&settings.name);
         let timeout = postgres.connect_timeout;
         // Through the control connection's search: the same server, whichever of several it is.
         let control = control::connect(&postgres.target, timeout, &name).await?;
+        let windows = self.windows(&control.client).await?;
+        let at_once = self.pending.iter().map(|(oid, _)| *oid);
+        let at_once: Vec<Oid> = at_once.filter(|oid| !windows.contains(oid)).collect();
+        if at_once.is_empty() {
+            return Ok(Prepared { windows, opened: None });
+        }
         let mut replication =
             Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
         drop(control);
         let slot = format!("walferry_snapshot_{:08x}", fastrand::u32(..));
         let exported = replication.create_slot_exporting(&slot, true).await?;
         let publications = &self.tools.publications;
-        let (whitelist, pending) = (&self.whitelist, &self.pending);
-        let opened = Opened::import(settings, &exported, whitelist, publications, pending).await?;
+        let opened =
+            Opened::import(settings, &exported, &self.whitelist, publications, &at_once).await?;
         // The temporary slot goes with its session.
         replication.close().await;
-        Ok(opened)
+        Ok(Prepared { windows, opened: Some(opened) })
+    }
+
+    /// Those of the tables that are to be read in chunks, and can be.
+    async fn windows(&self, client: &tokio_postgres::Client) -> Result<Vec<Oid>, Failure> {
+        let preferred = self.pending.iter().filter(|(_, windows)| *windows).map(|(oid, _)| *oid);
+        let preferred: Vec<Oid> = preferred.collect();
+        if preferred.is_empty() {
+            return Ok(preferred);
+        }
+        let (whitelist, publications) = (&self.whitelist, &self.tools.publications);
+        let targets = snapshot::targets(client, whitelist, publications, &preferred).await?;
+        let mut windows = Vec::new();
+        for target in &targets {
+            match in_chunks(target, whitelist) {
+                Ok(()) => windows.push(target.oid),
+                Err(reason) => tracing::info!(
+                    table = target.relation.qualified(),
+                    reason,
+                    "the table cannot be read in chunks: the stream is held while it is read"
+                ),
+            }
+        }
+        Ok(windows)
     }
 }

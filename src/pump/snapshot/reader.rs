@@ -180,7 +180,7 @@ impl Plan {
         }
         self.tables.push(Reading {
             oid: target.oid,
-            table: Table::new(Arc::clone(&tools.preparer), target, whitelist, context),
+            table: Table::new(Arc::clone(&tools.preparer), target, whitelist, context, false),
             ranges_left: AtomicUsize::new(ranges),
             end: std::sync::Mutex::new(End::Read),
             has_held: AtomicBool::new(false),

@@ -24,6 +24,8 @@ pub(super) struct Table {
     target: Target,
     whitelist: Arc<Whitelist>,
     context: SnapshotContext,
+    /// The catalog is asked again for the plan.
+    is_fresh: bool,
     planned: Mutex<Planned>,
 }
 
@@ -57,9 +59,15 @@ impl Table {
         target: Target,
         whitelist: &Arc<Whitelist>,
         context: SnapshotContext,
+        is_fresh: bool,
     ) -> Table {
         let whitelist = Arc::clone(whitelist);
-        Table { preparer, target, whitelist, context, planned: Mutex::default() }
+        Table { preparer, target, whitelist, context, is_fresh, planned: Mutex::default() }
+    }
+
+    /// How many columns its rows have.
+    pub(super) fn columns(&self) -> usize {
+        self.target.relation.columns.len()
     }
 
     pub(super) fn is_outbox(&self) -> bool {
@@ -199,7 +207,7 @@ impl Table {
             listed: self.whitelist.entries.get(&self.target.oid).cloned(),
             whitelist: Arc::clone(&self.whitelist),
             nullable: nullable.to_vec(),
-            fresh: false,
+            fresh: self.is_fresh,
         }
     }
 }

@@ -25,7 +25,22 @@ async fn slow(stem: &str) -> (Scene, integration_tests::Config) {
 }
 
 /// Compares what consumers hold with the table, and says how often rows were read.
-async fn compare(scene: &Scene, config: &integration_tests::Config, table: &str) -> usize {
+pub(super) async fn compare(
+    scene: &Scene,
+    config: &integration_tests::Config,
+    table: &str,
+) -> usize {
+    let values = compare_end(scene, config, table).await;
+    never_older(&values, table);
+    values.iter().filter(|value| value["op"] == "r").count()
+}
+
+/// Compares what consumers hold in the end with the table; the values of its topic.
+pub(super) async fn compare_end(
+    scene: &Scene,
+    config: &integration_tests::Config,
+    table: &str,
+) -> Vec<Value> {
     let values = scene.all_values(&config.topic(&format!("public.{table}"))).await;
     let rows = replayed(&values, "id");
     let sql = format!("SELECT id::text, version::text FROM {table}");
@@ -47,8 +62,7 @@ async fn compare(scene: &Scene, config: &integration_tests::Config, table: &str)
         .take(5)
         .collect();
     assert!(differ.is_empty(), "{table} differs, as in {differ:?}");
-    never_older(&values, table);
-    values.iter().filter(|value| value["op"] == "r").count()
+    values
 }
 
 /// A snapshot never brings a version that is older than one delivered before.
