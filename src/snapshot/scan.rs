@@ -86,7 +86,7 @@ impl Scan {
     }
 
     /// What is to be read next; `None` while a chunk is under way, and at the end.
-    pub fn next(&mut self) -> Option<Request> {
+    pub fn next_request(&mut self) -> Option<Request> {
         if self.asked.is_some() || self.is_done() {
             return None;
         }

@@ -134,7 +134,7 @@ impl Windows {
         }
         match self.stage {
             Stage::Idle(from) if now >= from => {
-                if let Some(request) = self.scan.next() {
+                if let Some(request) = self.scan.next_request() {
                     self.next_id += 1;
                     let id = self.next_id;
                     if self.asks.try_send(Ask::Read { id, request }).is_ok() {

@@ -241,7 +241,7 @@ impl Pump {
         let reader = std::mem::replace(&mut self.reader, Reader::Idle);
         self.reader = match reader {
             Reader::Settling(xid) if database.seen().is_past(xid) => Reader::Idle,
-            Reader::Idle => match self.scan.next() {
+            Reader::Idle => match self.scan.next_request() {
                 Some(request) => {
                     self.next_mark += 1;
                     database.log.push(Entry::Low(self.next_mark));
@@ -458,7 +458,7 @@ fn with_one_key() -> Scan {
         ..WindowState::default()
     };
     let mut scan = Scan::resume(&state);
-    assert_eq!(scan.next(), Some(Request::Keys(BTreeSet::from([key(1)]))));
+    assert_eq!(scan.next_request(), Some(Request::Keys(BTreeSet::from([key(1)]))));
     scan.low(1);
     scan
 }
@@ -489,19 +489,19 @@ fn a_key_that_is_moved_to_before_its_chunk_is_durable_is_read_once_more() {
     scan.change(Xid(12), moved_to_one());
     scan.settled();
     assert_eq!(scan.state().reread, [["1"]]);
-    assert_eq!(scan.next(), Some(Request::Keys(BTreeSet::from([key(1)]))));
+    assert_eq!(scan.next_request(), Some(Request::Keys(BTreeSet::from([key(1)]))));
 }
 
 #[test]
 fn what_a_chunk_has_achieved_counts_when_it_is_durable() {
     let mut scan = Scan::resume(&WindowState::default());
-    assert_eq!(scan.next(), Some(Request::After(None)));
+    assert_eq!(scan.next_request(), Some(Request::After(None)));
     scan.low(1);
     assert_eq!(scan.high(&chunk(&[3, 4]), false), Verdict::Rows(vec![true, true]));
     assert_eq!(scan.state(), WindowState::default());
-    assert_eq!(scan.next(), None, "one chunk at a time");
+    assert_eq!(scan.next_request(), None, "one chunk at a time");
     scan.settled();
     assert_eq!(scan.state().after, Some(vec!["4".to_owned()]));
     assert_eq!(scan.state().rows, 2);
-    assert_eq!(scan.next(), Some(Request::After(Some(key(4)))));
+    assert_eq!(scan.next_request(), Some(Request::After(Some(key(4)))));
 }
