@@ -4,8 +4,9 @@
 //! the wire, [`pgoutput`] decodes it, [`envelope`] and [`outbox`] turn changes into records with
 //! the column encoders of [`avro`], [`kafka`] produces them, [`delivery`] decides what may be
 //! confirmed, [`snapshot`] is what reading whole tables is made of, and [`pump`] is the one thread
-//! that moves all of it.
+//! that moves all of it. [`admin`] is how an operator speaks to it.
 
+pub mod admin;
 pub mod avro;
 pub mod cli;
 pub mod config;

@@ -90,6 +90,8 @@ pub enum Command {
     Slot(SlotArgs),
     /// Look at the durable position, or set it
     Position(PositionArgs),
+    /// Ask the running instance to deliver the rows of tables
+    Snapshot(SnapshotArgs),
     /// Print the records of topics, decoded
     Tail(TailArgs),
     /// Print a completion script for a shell
@@ -106,6 +108,7 @@ impl Command {
             Command::Schema(_) => "schema",
             Command::Slot(_) => "slot",
             Command::Position(_) => "position",
+            Command::Snapshot(_) => "snapshot",
             Command::Tail(_) => "tail",
             Command::Completions(_) => "completions",
         }
@@ -320,4 +323,54 @@ Examples:
 pub struct CompletionsArgs {
     #[arg(value_name = "SHELL")]
     pub shell: Shell,
+}
+
+const SNAPSHOT_HELP: &str = "\
+Examples:
+  walferry snapshot public.orders
+  walferry snapshot public.orders --where \"placed_at > now() - interval '30 days'\"
+  walferry snapshot public.log --engine frozen --no-wait
+  walferry snapshot --status
+  walferry snapshot --stop public.orders
+
+Asks the instance that runs with this configuration on this machine, over its admin socket. The rows
+go out as records with op = r, in between the changes; none is older than what was delivered of its
+key before. What was accepted is durable: the next start goes on with it.";
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = SNAPSHOT_HELP)]
+#[command(group = clap::ArgGroup::new("what").args(["status", "pause", "resume", "stop"]))]
+pub struct SnapshotArgs {
+    /// Listed tables, schema.name as in the topic
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Only the rows that this SQL condition holds for
+    #[arg(long = "where", value_name = "SQL")]
+    pub condition: Option<String>,
+    /// In chunks while the stream goes on, or at one snapshot while it is held
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: SnapshotEngine,
+    /// Do not wait until the rows are delivered
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Show what is being read
+    #[arg(long)]
+    pub status: bool,
+    /// Read no further chunk, and begin no table
+    #[arg(long)]
+    pub pause: bool,
+    /// Go on
+    #[arg(long)]
+    pub resume: bool,
+    /// Give the reading of the tables up, or of all
+    #[arg(long)]
+    pub stop: bool,
+}
+
+/// How tables are read on demand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum SnapshotEngine {
+    #[default]
+    Windows,
+    Frozen,
 }

@@ -9,6 +9,7 @@ mod position;
 mod run;
 mod schema;
 mod slot;
+mod snapshot;
 pub mod tail;
 
 use clap::Parser as _;
@@ -70,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Failure> {
         Command::Schema(args) => schema::run(&cli.global, args),
         Command::Slot(args) => slot::run(&cli.global, args),
         Command::Position(args) => position::run(&cli.global, args),
+        Command::Snapshot(args) => snapshot::run(&cli.global, args),
         Command::Tail(args) => tail::run(&cli.global, args),
         Command::Completions(args) => completions::run(args),
     }

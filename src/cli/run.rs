@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::RunArgs;
 use super::{Exit, load_settings};
+use crate::admin;
 use crate::cli::args::GlobalArgs;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -31,12 +32,14 @@ pub(super) fn run(global: &GlobalArgs, _args: &RunArgs) -> Result<Exit, Failure>
     let stop = Stop::new()
         .map_err(|error| Failure::retry("internal", "no file descriptor left").source(error))?;
     watch_signals(&runtime, stop.clone())?;
+    let admin = serve_admin(&runtime, &settings, stop.wake());
     let context = Context {
         registry: Arc::new(Registry::new(&settings.registry)?),
         settings,
         runtime: runtime.handle().clone(),
         telemetry,
         stop,
+        admin,
     };
     let outcome = pump::run(context);
     runtime.shutdown_background();
@@ -79,6 +82,37 @@ fn serve_http(
         }
     });
     Ok(())
+}
+
+/// Without the socket nothing can be asked on demand, and everything else works.
+fn serve_admin(runtime: &Runtime, settings: &Settings, wake: pump::Wake) -> admin::Receiver {
+    let (sender, receiver) = admin::channel(wake);
+    let Some(path) = admin::socket_path(settings) else { return receiver };
+    runtime.spawn(async move {
+        match admin::server::bind(&path).await {
+            Ok(listener) => {
+                tracing::debug!(path = %path.display(), "taking requests");
+                let _file = File(path);
+                admin::server::serve(listener, sender).await;
+            }
+            Err(error) => tracing::warn!(
+                path = %path.display(),
+                %error,
+                "no requests can be taken (set socket in [admin])"
+            ),
+        }
+    });
+    receiver
+}
+
+/// A socket's file, gone with its server.
+struct File(std::path::PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // The next start replaces one that is left.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// The first SIGTERM or SIGINT asks for a clean stop, the second for one at once.

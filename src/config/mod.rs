@@ -138,6 +138,7 @@ fn settings(root: &Table<'_>) -> Option<Settings> {
     let format = sections::format(&section("format", Section::Format));
     let snapshot = sections::snapshot(&section("snapshot", Section::Snapshot));
     let http = sections::http(&section("http", Section::Http));
+    let admin = sections::admin(&section("admin", Section::Admin));
     let messages = sections::messages(&section("messages", Section::Messages));
     let each = |name, section| root.sections(name, section);
     let tables: Vec<_> = each("table", Section::Table)
@@ -160,6 +161,7 @@ fn settings(root: &Table<'_>) -> Option<Settings> {
         format,
         snapshot,
         http,
+        admin,
         messages,
         shutdown_timeout,
         tables: tables.into_iter().map(|table| table.rule).collect(),

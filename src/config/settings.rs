@@ -19,6 +19,7 @@ pub struct Settings {
     pub format: FormatSettings,
     pub snapshot: SnapshotSettings,
     pub http: HttpSettings,
+    pub admin: AdminSocket,
     pub messages: MessageSettings,
     /// How long a stop may drain before it gives up.
     pub shutdown_timeout: Duration,
@@ -258,6 +259,15 @@ pub enum SnapshotMode {
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     pub listen: Option<SocketAddr>,
+}
+
+/// Where a running instance takes requests (`[admin]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// In `$XDG_RUNTIME_DIR`, or in the directory for temporary files.
+    Default,
+    Path(PathBuf),
+    Off,
 }
 
 /// Logical messages as records (`[messages]`).

@@ -459,6 +459,7 @@ fn collect(
             (Section::Top, "topics") => Section::Topics,
             (Section::Top, "format") => Section::Format,
             (Section::Top, "snapshot") => Section::Snapshot,
+            (Section::Top, "admin") => Section::Admin,
             (Section::Top, "http") => Section::Http,
             (Section::Top, "messages") => Section::Messages,
             (Section::Top, "table") => Section::Table,

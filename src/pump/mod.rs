@@ -53,6 +53,7 @@ use self::task::Task;
 use self::topics::{Counting, Topics};
 use self::wait::wait;
 pub use self::wake::Wake;
+use crate::admin;
 use crate::config::Settings;
 use crate::failure::{Class, Failure};
 use crate::registry::Registry;
@@ -87,6 +88,12 @@ impl Stop {
         self.raise(Self::NOW);
     }
 
+    /// What wakes the pump.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
+    }
+
     fn raise(&self, level: u8) {
         self.level.fetch_max(level, Ordering::SeqCst);
         self.wake.wake();
@@ -104,6 +111,7 @@ pub struct Context {
     pub registry: Arc<Registry>,
     pub telemetry: Arc<Telemetry>,
     pub stop: Stop,
+    pub admin: admin::Receiver,
 }
 
 /// Deliveries that fail this often in a row, without an acknowledgement in between, are not going
@@ -175,6 +183,7 @@ struct Pump {
     runtime: Handle,
     telemetry: Arc<Telemetry>,
     stop: Stop,
+    admin: admin::Receiver,
     sink: Sink,
     counting: Counting,
     metrics: PumpMetrics,
@@ -192,7 +201,7 @@ struct Pump {
 impl Pump {
     fn new(context: Context) -> Result<Pump, Failure> {
         let now = Instant::now();
-        let Context { settings, runtime, registry, telemetry, stop } = context;
+        let Context { settings, runtime, registry, telemetry, stop, admin } = context;
         let topics = Arc::new(Topics::new(Arc::clone(&telemetry)));
         let connector = Arc::new(Connector {
             settings: Arc::clone(&settings),
@@ -213,6 +222,7 @@ impl Pump {
             runtime,
             telemetry,
             stop,
+            admin,
             backoff: Backoff::default(),
             rebuilds: 0,
             positions: Positions::default(),
@@ -281,6 +291,13 @@ impl Pump {
         }
     }
 
+    /// Hands over what an operator asks for.
+    fn take_requests(&mut self, streaming: &mut Streaming, now: Instant) {
+        while let Some(asked) = self.admin.try_recv() {
+            streaming.snapshots().ask(asked, now);
+        }
+    }
+
     fn connect(&self) -> State {
         let connector = Arc::clone(&self.connector);
         let job = async move { connector.connect().await };
@@ -334,6 +351,7 @@ impl Pump {
         if stalled > self.settings.postgres.stall_disconnect {
             return Ok(self.leave_stalled(streaming, now));
         }
+        self.take_requests(&mut streaming, now);
         let mut core =
             Core { sink: &mut self.sink, metrics: &mut self.metrics, wake: &self.stop.wake };
         match streaming.turn(&mut core, now) {

@@ -163,6 +163,10 @@ impl Streaming {
         self.snapshots.awaits_position()
     }
 
+    pub(super) fn snapshots(&mut self) -> &mut Snapshots {
+        &mut self.snapshots
+    }
+
     /// The last thing received, and the last whose records were all taken by the producer.
     pub(super) fn positions(&self) -> (Lsn, Lsn) {
         (self.received, self.produced)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A pass as it stands.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -20,7 +20,7 @@ pub struct Progress {
 }
 
 /// A table of the pass.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableProgress {
     pub table: String,
     pub state: TableStage,
@@ -33,7 +33,7 @@ pub struct TableProgress {
 }
 
 /// Where a table of a pass stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableStage {
     Waiting,

@@ -2,6 +2,7 @@
 //! meanwhile.
 
 mod changes;
+mod demand;
 mod frozen;
 mod restarts;
 mod windows;

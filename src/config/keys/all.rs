@@ -71,6 +71,7 @@ pub(super) const TOP: &[Key] = &[
     key("format", "table", Absent, "What records look like: see `[format]`."),
     key("snapshot", "table", Absent, "What is there already: see `[snapshot]`."),
     key("http", "table", Absent, "Metrics and probes: see `[http]`."),
+    key("admin", "table", Absent, "Requests to a running instance: see `[admin]`."),
     key("messages", "table", Absent, "Logical messages as records: see `[messages]`."),
     key("table", "list of tables", Absent, "The tables to deliver: see `[[table]]`."),
     key("outbox", "list of tables", Absent, "The outbox tables: see `[[outbox]]`."),
@@ -427,6 +428,16 @@ pub(super) const SNAPSHOT: &[Key] = &[
         "Of all sessions together; 1 to 100000000.",
     ),
 ];
+
+pub(super) const ADMIN: &[Key] = &[key(
+    "socket",
+    "string",
+    Words(
+        "`walferry-<name>.sock` in `$XDG_RUNTIME_DIR`, else in the directory for temporary files",
+    ),
+    "Path of the Unix socket at which a running instance takes the requests of `walferry snapshot`, \
+     from its own user and root; `\"off\"`: none.",
+)];
 
 pub(super) const HTTP: &[Key] = &[key(
     "listen",

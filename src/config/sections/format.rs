@@ -1,11 +1,13 @@
-//! `[format]`, `[http]` and `[messages]`.
+//! `[format]`, `[http]`, `[admin]` and `[messages]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::config::problem::Fault;
 use crate::config::reader::{Table, Value};
 use crate::config::settings::{
-    BeforeDelete, FormatSettings, HttpSettings, MessageSettings, NameAdjustment, Operation,
+    AdminSocket, BeforeDelete, FormatSettings, HttpSettings, MessageSettings, NameAdjustment,
+    Operation,
 };
 
 pub(in crate::config) fn format(table: &Table<'_>) -> FormatSettings {
@@ -67,6 +69,16 @@ fn listen(value: &Value<'_>) -> Option<SocketAddr> {
         );
     }
     address.ok()
+}
+
+pub(in crate::config) fn admin(table: &Table<'_>) -> AdminSocket {
+    let socket = table.text("socket");
+    table.finish();
+    match socket {
+        None => AdminSocket::Default,
+        Some(text) if text.value == "off" => AdminSocket::Off,
+        Some(text) => AdminSocket::Path(PathBuf::from(text.value)),
+    }
 }
 
 pub(in crate::config) fn messages(table: &Table<'_>) -> MessageSettings {

@@ -12,7 +12,7 @@ mod snapshot;
 mod tables;
 mod topics;
 
-pub(super) use format::{format, http, messages};
+pub(super) use format::{admin, format, http, messages};
 pub(super) use kafka::kafka;
 pub(super) use outbox::{ReadOutbox, outbox};
 pub(super) use postgres::postgres;

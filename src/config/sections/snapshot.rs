@@ -18,7 +18,7 @@ pub(in crate::config) fn snapshot(table: &Table<'_>) -> SnapshotSettings {
         .unwrap_or(100_000_000_000);
     table.finish();
     if mode == SnapshotMode::Never {
-        for key in ["tables", "parallelism", "max_rows_per_second", "engine", "frozen_max_bytes"] {
+        for key in ["tables", "engine", "frozen_max_bytes"] {
             if let Some(value) = table.get(key) {
                 value.warn(Fault::new("unused").remedy("`mode = \"initial\"`"));
             }

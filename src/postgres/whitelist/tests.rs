@@ -67,6 +67,7 @@ pub(crate) fn settings() -> Settings {
             frozen_max_bytes: 1 << 40,
         },
         http: HttpSettings { listen: None },
+        admin: AdminSocket::Off,
         messages: MessageSettings { enabled: false, prefixes: Vec::new() },
         shutdown_timeout: Duration::from_secs(1),
         tables: Vec::new(),

@@ -39,6 +39,7 @@ mod chunks;
 mod opening;
 mod pass;
 mod reader;
+mod requests;
 mod targets;
 mod windows;
 mod writer;
@@ -52,6 +53,7 @@ use self::chunks::Ended;
 pub(super) use self::opening::Opened;
 use self::opening::{Opening, Prepared};
 use self::pass::{Pass, Progress};
+use self::requests::Owed;
 pub(super) use self::targets::{admit, first_record, pending, turn_to_chunks};
 use self::windows::Windows;
 use super::apply::Change as Row;
@@ -104,6 +106,9 @@ pub(super) struct Snapshots {
     windows_not_before: Instant,
     windows_begun: Instant,
     windows_shown: Instant,
+    /// Nothing more is begun.
+    is_paused: bool,
+    owed: Vec<Owed>,
     /// Of marks in the log.
     prefix: String,
 }
@@ -168,6 +173,8 @@ impl Snapshots {
             windows_not_before: now,
             windows_begun: now,
             windows_shown: now,
+            is_paused: false,
+            owed: Vec::new(),
             prefix,
         };
         match start.opened {
@@ -238,7 +245,9 @@ impl Snapshots {
         let state = std::mem::replace(&mut self.state, State::Idle);
         self.state = match state {
             State::Due { from, not_before }
-                if now >= not_before && reached.is_some_and(|reached| reached >= from) =>
+                if now >= not_before
+                    && !self.is_paused
+                    && reached.is_some_and(|reached| reached >= from) =>
             {
                 let pending = targets::pending(&self.record, &self.whitelist);
                 let whitelist = Arc::clone(&self.whitelist);
@@ -348,11 +357,8 @@ impl Snapshots {
 
     /// Nothing is under way: waits for the next pass, if tables are pending.
     fn rest(&mut self, from: Lsn, now: Instant) {
-        self.state = if targets::pending(&self.record, &self.whitelist).is_empty() {
-            State::Idle
-        } else {
-            State::Due { from, not_before: now }
-        };
+        self.state =
+            if self.has_pending() { State::Due { from, not_before: now } } else { State::Idle };
     }
 
     /// A pass has failed. The stream flows meanwhile.
@@ -379,6 +385,7 @@ impl Snapshots {
         }
         if !self.is_dirty {
             core.sink.free_position();
+            self.answer_owed();
             return Ok(());
         }
         if now.duration_since(self.written) < RECORD_INTERVAL {
@@ -442,7 +449,7 @@ impl Snapshots {
             self.begin_windows(core, now);
             return Ok(());
         };
-        match windows.follow(core, now) {
+        match windows.follow(core, self.is_paused, now) {
             Ok(false) => {}
             Ok(true) => {
                 let state = TableState::Windows(windows.state());
@@ -464,7 +471,7 @@ impl Snapshots {
     }
 
     fn begin_windows(&mut self, core: &mut Core<'_>, now: Instant) {
-        if !matches!(self.state, State::Idle) || now < self.windows_not_before {
+        if !matches!(self.state, State::Idle) || self.is_paused || now < self.windows_not_before {
             return;
         }
         let Some((oid, name, state)) = targets::in_chunks(&self.record, &self.whitelist) else {

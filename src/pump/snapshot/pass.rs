@@ -234,7 +234,8 @@ impl Pass {
         telemetry.publish_snapshot(Some(progress));
     }
 
-    fn snapshot_progress(&self, now: Instant) -> snapshot::Progress {
+    /// How far its tables are.
+    pub(super) fn tables(&self) -> Vec<TableProgress> {
         let table = |(index, table): (u32, &Table)| TableProgress {
             table: table.name.clone(),
             state: match table.end {
@@ -248,7 +249,11 @@ impl Pass {
             rows_estimated: table.rows_estimated.map(|rows| rows.max(table.rows)),
             table_bytes: table.bytes,
         };
-        let tables = (0..).zip(&self.tables).map(table).collect();
+        (0..).zip(&self.tables).map(table).collect()
+    }
+
+    fn snapshot_progress(&self, now: Instant) -> snapshot::Progress {
+        let tables = self.tables();
         let age = unix_micros().saturating_sub(self.taken.unix_micros());
         let age = Duration::from_micros(u64::try_from(age).unwrap_or_default());
         snapshot::Progress::of(self.pass, age, now.duration_since(self.begun), tables)

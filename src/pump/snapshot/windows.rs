@@ -114,7 +114,12 @@ impl Windows {
     ///
     /// # Errors
     /// The reader has failed.
-    pub(super) fn follow(&mut self, core: &Core<'_>, now: Instant) -> Result<bool, Failure> {
+    pub(super) fn follow(
+        &mut self,
+        core: &Core<'_>,
+        is_paused: bool,
+        now: Instant,
+    ) -> Result<bool, Failure> {
         while let Ok(answer) = self.answers.try_recv() {
             match answer {
                 Answer::Settled(facts) => {
@@ -133,7 +138,7 @@ impl Windows {
             Some(Ok(())) => return Err(Failure::retry("internal", "the reader has ended")),
         }
         match self.stage {
-            Stage::Idle(from) if now >= from => {
+            Stage::Idle(from) if now >= from && !is_paused => {
                 if let Some(request) = self.scan.next_request() {
                     self.next_id += 1;
                     let id = self.next_id;
@@ -267,20 +272,23 @@ impl Windows {
 
     /// For people and alerts.
     pub(super) fn progress(&self, pass: u32, elapsed: Duration) -> Progress {
+        Progress::of(pass, Duration::ZERO, elapsed, vec![self.table()])
+    }
+
+    /// How far it is.
+    pub(super) fn table(&self) -> TableProgress {
         let rows = self.scan.rows();
-        let state = match self.stage {
-            // Transactions that were running have to end first.
-            Stage::Settling => TableStage::Waiting,
-            _ => TableStage::Reading,
-        };
-        let table = TableProgress {
+        TableProgress {
             table: self.name.clone(),
-            state,
+            state: match self.stage {
+                // Transactions that were running have to end first.
+                Stage::Settling => TableStage::Waiting,
+                _ => TableStage::Reading,
+            },
             rows,
             rows_estimated: self.rows_estimated.map(|estimated| estimated.max(rows)),
             table_bytes: self.bytes,
-        };
-        Progress::of(pass, Duration::ZERO, elapsed, vec![table])
+        }
     }
 
     /// Rows delivered so far.

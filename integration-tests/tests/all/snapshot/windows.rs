@@ -254,10 +254,9 @@ async fn a_commit_that_is_streamed_and_not_visible_is_not_undone_by_a_chunk() {
         waiting.batch_execute("UPDATE a SET version = 7 WHERE id = 5000").await
     });
     // It is streamed,
-    let last = format!("{ROWS}");
     wait::until("the update in the topic", wait::LONG, async || {
         let values = scene.all_values(&topic).await;
-        values.iter().any(|v| v["op"] == "u" && v["after"]["id"].to_string() == last).then_some(())
+        values.iter().any(|v| v["op"] == "u" && v["after"]["id"] == ROWS).then_some(())
     })
     .await;
     // and not visible.
