@@ -34,10 +34,11 @@ async fn main() {
     database
         .execute(&format!(
             "CREATE TABLE {table} ({columns});
-             INSERT INTO {table} SELECT {row} FROM generate_series(1, {rows}) n; ANALYZE {table};
-             CHECKPOINT"
+             INSERT INTO {table} SELECT {row} FROM generate_series(1, {rows}) n"
         ))
         .await;
+    database.execute(&format!("VACUUM ANALYZE {table}")).await;
+    database.execute("CHECKPOINT").await;
     let (mut controls, mut walferries) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
         // Neither always comes first.

@@ -5,6 +5,7 @@ mod changes;
 mod demand;
 mod frozen;
 mod restarts;
+mod rights;
 mod windows;
 
 use integration_tests::{Config, Database, Decoder, Kafka, Postgres, Registry, wait};
