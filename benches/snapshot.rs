@@ -34,7 +34,7 @@ async fn main() {
     database
         .execute(&format!(
             "CREATE TABLE {table} ({columns});
-             INSERT INTO {table} SELECT {row} FROM generate_series(1, {rows}) n"
+             INSERT INTO {table} SELECT {row} FROM generate_series(1::bigint, {rows}) n"
         ))
         .await;
     database.execute(&format!("VACUUM ANALYZE {table}")).await;
@@ -121,7 +121,7 @@ async fn wide(servers: &Servers, database: &Database, rows: u64) -> Turn {
             "CREATE TABLE {table} (id int PRIMARY KEY, body text);
              ALTER TABLE {table} ALTER body SET STORAGE EXTERNAL;
              INSERT INTO {table}
-             SELECT n, repeat(md5(n::text), 31250) FROM generate_series(1, {rows}) n"
+             SELECT n, repeat(md5(n::text), 31250) FROM generate_series(1::bigint, {rows}) n"
         ))
         .await;
     snapshot(servers, database, table, rows).await
