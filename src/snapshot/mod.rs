@@ -3,6 +3,7 @@
 //!
 //! The passes that read with it are in `pump::snapshot`, the SQL in `postgres::snapshot`.
 
+mod choice;
 pub mod copy_row;
 pub mod key;
 pub mod markers;
@@ -14,6 +15,7 @@ pub mod scan;
 pub mod visible;
 pub mod window;
 
+pub use choice::wanted;
 pub use key::Key;
 pub use progress::{Progress, TableProgress, TableStage};
 pub use record::{FrozenState, Record, Table, TableState, WindowState};

@@ -7,6 +7,7 @@
 
 mod rights;
 mod server;
+mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,11 @@ pub async fn findings(client: &Client, settings: &Settings) -> Result<Vec<Findin
     let rights = rights::read(client, &oids).await?;
     let tables = tables::Tables::new(settings, &whitelist, facts, rights);
     findings.extend(tables.judge(&info.user));
+    match snapshot::estimate(client, settings, &whitelist).await {
+        Ok(estimates) => findings.extend(estimates),
+        Err(error) => findings
+            .push(Finding::warning(format!("what a first start would read is unknown: {error}"))),
+    }
 
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)

@@ -240,10 +240,13 @@ impl Whitelist {
         listed.root.and_then(|root| self.entries.get(&root)).unwrap_or(listed)
     }
 
-    /// Whether the rows of partitions leave as those of their topmost listed ancestor.
-    #[must_use]
-    pub fn is_via_root(&self) -> bool {
-        self.via_root
+    /// What owns a topic: a table, a partitioned table whose partitions are published as it, or else
+    /// each partition.
+    pub fn targets(&self) -> impl Iterator<Item = &Listed> {
+        self.entries.values().filter(|listed| {
+            let is_split = listed.kind == RelationKind::Partitioned && !self.via_root;
+            listed.root.is_none() && !is_split
+        })
     }
 
     /// What belongs into a publication, ordered by oid: partitions of it are covered through it.

@@ -21,6 +21,11 @@
 //!    of rows included that an earlier pass had delivered. Skipping the changes up to the new `L`
 //!    instead, as a copy into an empty table can, would leave rows behind that are gone.
 //!
+//! 6. The stream does not pass `L` before it is known: while the slot is being made, whose point lies
+//!    past everything that was in the log before, the stream is held as well. That is short, because
+//!    another slot was made just before: the transactions that were running then have ended. If it
+//!    is not, the stream goes on, and the snapshot is tried again later.
+//!
 //! At the first start the slot of the stream itself is what exports, and `L` is where the stream
 //! begins. Later a temporary slot does.
 //!
@@ -28,11 +33,11 @@
 //! ([`windows`]): [`crate::snapshot::window`] has the argument for these.
 //!
 //! ```text
-//!          pending tables            slot made            the stream is at L, and so is the position
-//!   Idle ─────────────────► Due ─► Opening ─► Approaching ─► Holding ─► Reading ─┐
-//!    ▲ ▲                     ▲          │                        first start │   │ all read
-//!    │ └─────────────────────┼──────────┴── failed: later again ◄────────────┴───┤
-//!    └───────────────────────┴───────────────────────────────────────────────────┘
+//!          pending    transactions ended    held    slot made     at L, and so is the position
+//!   Idle ────────► Due ─► Sorting ─► Sorted ─► Opening ─► Approaching ─► Holding ─► Reading ─┐
+//!    ▲ ▲            ▲          │                  │              first start ▲           │   │ all
+//!    │ └────────────┼──────────┴──────────────────┴ failed: later again ◄────┴───────────┤   │ read
+//!    └──────────────┴────────────────────────────────────────────────────────────────────┴───┘
 //! ```
 
 mod chunks;
@@ -51,7 +56,7 @@ use tokio::runtime::Handle;
 
 use self::chunks::Ended;
 pub(super) use self::opening::Opened;
-use self::opening::{Opening, Prepared};
+use self::opening::{Opening, Sorted, Sorting};
 use self::pass::{Pass, Progress};
 use self::requests::Owed;
 pub(super) use self::targets::{admit, first_record, pending, turn_to_chunks};
@@ -120,7 +125,16 @@ enum State {
         from: Lsn,
         not_before: Instant,
     },
-    Opening(Task<Prepared>),
+    /// Off the pump, until a snapshot can be taken soon.
+    Sorting(Task<Sorted>),
+    /// A snapshot is to be taken as soon as the stream is between two transactions.
+    Sorted(Vec<Oid>),
+    /// The snapshot is being taken. Its point is not known yet, but lies past everything that the
+    /// stream has brought, so the stream is held.
+    Opening {
+        task: Task<Opened>,
+        since: Instant,
+    },
     /// The stream is still before the snapshot's point.
     Approaching(Box<Opened>),
     /// The stream is held at the point, and what is in flight is awaited.
@@ -142,6 +156,9 @@ const RECORD_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Between two updates of the status.
 const SHOW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// For so long the stream is held for a snapshot to be taken.
+const OPENING_LIMIT: Duration = Duration::from_secs(5);
 
 /// While the stream is held, reports are looked at this often.
 const HOLD_INTERVAL: Duration = Duration::from_millis(2);
@@ -186,7 +203,7 @@ impl Snapshots {
 
     /// Whether the stream is held from the start.
     pub(super) fn holds_now(&self) -> bool {
-        matches!(self.state, State::Holding(_) | State::Reading(_))
+        matches!(self.state, State::Opening { .. } | State::Holding(_) | State::Reading(_))
     }
 
     /// Whether a transaction that commits at `commit_lsn` has to wait.
@@ -199,9 +216,9 @@ impl Snapshots {
         let text = match &self.state {
             State::Idle => return None,
             State::Due { .. } => "tables are to be read; the stream comes first up to now",
-            State::Opening(_) => {
-                "tables are to be read; a snapshot is being taken, once the \
-                                  transactions under way have ended"
+            State::Sorting(_) | State::Sorted(_) | State::Opening { .. } => {
+                "tables are to be read; a snapshot is taken once the transactions under way have \
+                 ended"
             }
             State::Approaching(_) | State::Holding(_) => {
                 "tables are to be read; what came before the snapshot is delivered first"
@@ -251,19 +268,25 @@ impl Snapshots {
             {
                 let pending = targets::pending(&self.record, &self.whitelist);
                 let whitelist = Arc::clone(&self.whitelist);
-                let opening = Opening { tools: Arc::clone(&self.tools), whitelist, pending };
-                let job = opening.open();
-                State::Opening(Task::spawn(&self.tools.runtime, &self.tools.wake, job))
+                let sorting = Sorting { tools: Arc::clone(&self.tools), whitelist, pending };
+                let job = sorting.sort();
+                State::Sorting(Task::spawn(&self.tools.runtime, &self.tools.wake, job))
             }
-            State::Opening(mut task) => match task.poll() {
-                None => State::Opening(task),
-                Some(Ok(Prepared { windows, opened })) => {
+            State::Sorting(mut task) => match task.poll() {
+                None => State::Sorting(task),
+                Some(Ok(Sorted { windows, at_once })) => {
                     targets::turn_to_chunks(&mut self.record, &windows);
                     self.is_dirty |= !windows.is_empty();
-                    opened.map_or(State::Idle, |opened| State::Approaching(Box::new(opened)))
+                    if at_once.is_empty() { State::Idle } else { State::Sorted(at_once) }
                 }
                 Some(Err(failure)) => self.try_later(failure, now)?,
             },
+            State::Sorted(tables) if reached.is_some() => {
+                let (tools, whitelist) = (Arc::clone(&self.tools), Arc::clone(&self.whitelist));
+                let job = Opening { tools, whitelist, tables }.open();
+                let task = Task::spawn(&self.tools.runtime, &self.tools.wake, job);
+                State::Opening { task, since: now }
+            }
             State::Approaching(opened) if reached.is_some_and(|lsn| lsn >= opened.at()) => {
                 State::Holding(opened)
             }
@@ -301,11 +324,34 @@ impl Snapshots {
                 Ok(Turn::Hold(Duration::ZERO, Activity::Busy))
             }
             State::Reading(pass) => self.read(pass, core, now),
+            State::Opening { task, since } => self.open(task, since, now),
             state => {
                 self.state = state;
                 Ok(Turn::Stream)
             }
         }
+    }
+
+    fn open(
+        &mut self,
+        mut task: Task<Opened>,
+        since: Instant,
+        now: Instant,
+    ) -> Result<Turn, Failure> {
+        self.state = match task.poll() {
+            None if now.duration_since(since) < OPENING_LIMIT => {
+                self.state = State::Opening { task, since };
+                return Ok(Turn::Hold(HOLD_INTERVAL, Activity::WaitingPostgres));
+            }
+            None => {
+                let why = "the snapshot waits for a transaction that runs for long, and the stream \
+                           does not wait for it";
+                self.try_later(Failure::retry("postgres", why), now)?
+            }
+            Some(Ok(opened)) => State::Approaching(Box::new(opened)),
+            Some(Err(failure)) => self.try_later(failure, now)?,
+        };
+        Ok(Turn::Stream)
     }
 
     fn begin(&mut self, opened: Opened, core: &mut Core<'_>, now: Instant) {

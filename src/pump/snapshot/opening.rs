@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Tools;
+use crate::config::Settings;
 use crate::delivery::standing::application_name;
 use crate::failure::Failure;
 use crate::postgres::replication::{Client, ExportedSnapshot};
@@ -23,14 +24,14 @@ impl Opened {
     /// # Errors
     /// The export has ended, or the catalog cannot be read.
     pub(in crate::pump) async fn import(
-        tools: &crate::config::Settings,
+        settings: &Settings,
         exported: &ExportedSnapshot,
         whitelist: &Whitelist,
         publications: &[String],
         pending: &[Oid],
     ) -> Result<Opened, Failure> {
-        let postgres = &tools.postgres;
-        let name = application_name(&tools.name);
+        let postgres = &settings.postgres;
+        let name = application_name(&settings.name);
         let timeout = postgres.connect_timeout;
         let ExportedSnapshot { at, snapshot } = exported;
         let holder = Holder::import(&postgres.target, timeout, &name, snapshot, *at).await?;
@@ -72,50 +73,71 @@ fn in_chunks(target: &Target, whitelist: &Whitelist) -> Result<(), &'static str>
     obstacle(target, inserts_only).map_or(Ok(()), Err)
 }
 
-/// What is ready to be read.
-pub(in crate::pump) struct Prepared {
-    /// These in chunks.
+/// Tables by how they are read.
+pub(in crate::pump) struct Sorted {
     pub(super) windows: Vec<Oid>,
-    /// The others at this snapshot.
-    pub(super) opened: Option<Opened>,
+    pub(super) at_once: Vec<Oid>,
 }
 
-/// What a later pass begins with.
-pub(in crate::pump) struct Opening {
+/// Sorts tables, and waits until a snapshot can be taken soon.
+pub(in crate::pump) struct Sorting {
     pub(super) tools: Arc<Tools>,
     pub(super) whitelist: Arc<Whitelist>,
     /// With whether chunks are preferred.
     pub(super) pending: Vec<(Oid, bool)>,
 }
 
+/// Takes a snapshot. The stream is held meanwhile, so that it cannot pass the snapshot's point.
+pub(in crate::pump) struct Opening {
+    pub(super) tools: Arc<Tools>,
+    pub(super) whitelist: Arc<Whitelist>,
+    pub(super) tables: Vec<Oid>,
+}
+
 impl Opening {
-    /// Sorts the tables by how they are read, and takes a snapshot for those that need one: with a
-    /// temporary slot, for as long as the import takes. That takes as long as the oldest
-    /// transaction that is running now.
-    pub(super) async fn open(self) -> Result<Prepared, Failure> {
-        let settings = &self.tools.settings;
-        let postgres = &settings.postgres;
-        let name = application_name(&settings.name);
-        let timeout = postgres.connect_timeout;
-        // Through the control connection's search: the same server, whichever of several it is.
-        let control = control::connect(&postgres.target, timeout, &name).await?;
-        let windows = self.windows(&control.client).await?;
-        let at_once = self.pending.iter().map(|(oid, _)| *oid);
-        let at_once: Vec<Oid> = at_once.filter(|oid| !windows.contains(oid)).collect();
-        if at_once.is_empty() {
-            return Ok(Prepared { windows, opened: None });
-        }
-        let mut replication =
-            Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
-        drop(control);
-        let slot = format!("walferry_snapshot_{:08x}", fastrand::u32(..));
-        let exported = replication.create_slot_exporting(&slot, true).await?;
-        let publications = &self.tools.publications;
+    pub(super) async fn open(self) -> Result<Opened, Failure> {
+        let Opening { tools, whitelist, tables } = self;
+        let (replication, exported) = export(&tools.settings).await?;
+        let publications = &tools.publications;
         let opened =
-            Opened::import(settings, &exported, &self.whitelist, publications, &at_once).await?;
+            Opened::import(&tools.settings, &exported, &whitelist, publications, &tables).await?;
         // The temporary slot goes with its session.
         replication.close().await;
-        Ok(Prepared { windows, opened: Some(opened) })
+        Ok(opened)
+    }
+}
+
+/// Makes a temporary slot. That takes as long as the oldest transaction that is running now.
+async fn export(settings: &Settings) -> Result<(Client, ExportedSnapshot), Failure> {
+    let postgres = &settings.postgres;
+    let (name, timeout) = (application_name(&settings.name), postgres.connect_timeout);
+    // Through the control connection's search: the same server, whichever of several it is.
+    let control = control::connect(&postgres.target, timeout, &name).await?;
+    let mut replication =
+        Client::connect(&postgres.target, &control.endpoint, timeout, &name).await?;
+    drop(control);
+    let slot = format!("walferry_snapshot_{:08x}", fastrand::u32(..));
+    let exported = replication.create_slot_exporting(&slot, true).await?;
+    Ok((replication, exported))
+}
+
+impl Sorting {
+    /// Goes on as soon as a slot could be made: the transactions that were running, perhaps for
+    /// long, have ended then.
+    pub(super) async fn sort(self) -> Result<Sorted, Failure> {
+        let settings = &self.tools.settings;
+        let postgres = &settings.postgres;
+        let (name, timeout) = (application_name(&settings.name), postgres.connect_timeout);
+        let control = control::connect(&postgres.target, timeout, &name).await?;
+        let windows = self.windows(&control.client).await?;
+        drop(control);
+        let at_once = self.pending.iter().map(|(oid, _)| *oid);
+        let at_once: Vec<Oid> = at_once.filter(|oid| !windows.contains(oid)).collect();
+        if !at_once.is_empty() {
+            let (replication, _) = export(settings).await?;
+            replication.close().await;
+        }
+        Ok(Sorted { windows, at_once })
     }
 
     /// Those of the tables that are to be read in chunks, and can be.

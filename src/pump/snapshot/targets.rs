@@ -1,12 +1,11 @@
 //! Which listed tables are to be read: kept in the durable record.
 
 use crate::config::Settings;
-use crate::config::settings::{Engine, SnapshotMode};
+use crate::config::settings::Engine;
 use crate::delivery::SlotOrigin;
 use crate::postgres::Oid;
-use crate::postgres::catalog::RelationKind;
-use crate::postgres::whitelist::{Listed, Role, Whitelist, dotted};
-use crate::snapshot::{FrozenState, Record, TableState, WindowState};
+use crate::postgres::whitelist::{Whitelist, dotted};
+use crate::snapshot::{self, FrozenState, Record, TableState, WindowState};
 
 /// The record of a deployment that begins: with `at_first` tables are read as configured, without
 /// it everything that is listed counts as read, because only what happens from now on is wanted.
@@ -20,7 +19,7 @@ pub(in crate::pump) fn first_record(
     if at_first {
         admit(&mut record, settings, whitelist, false);
     } else {
-        for target in of(whitelist) {
+        for target in whitelist.targets() {
             record.set(target.oid, dotted(&target.schema, &target.name), TableState::Done);
         }
     }
@@ -36,12 +35,12 @@ pub(in crate::pump) fn admit(
     later: bool,
 ) -> bool {
     let mut is_new = false;
-    for target in of(whitelist) {
+    for target in whitelist.targets() {
         if record.knows(target.oid) {
             continue;
         }
         is_new = true;
-        let state = match wanted(settings, target) {
+        let state = match snapshot::wanted(settings, target) {
             Some(condition) => TableState::Frozen(FrozenState {
                 condition,
                 windows: match settings.snapshot.engine {
@@ -55,24 +54,6 @@ pub(in crate::pump) fn admit(
         record.set(target.oid, dotted(&target.schema, &target.name), state);
     }
     is_new
-}
-
-/// Whether the configuration wants the rows of a table, and under which condition.
-fn wanted(settings: &Settings, target: &Listed) -> Option<Option<String>> {
-    let snapshot = &settings.snapshot;
-    let is_named = snapshot.tables.as_ref().map(|patterns| {
-        patterns.iter().any(|pattern| pattern.matches(&target.schema, &target.name))
-    });
-    let is_wanted = is_named.unwrap_or(matches!(target.role, Role::Table { .. }));
-    if snapshot.mode == SnapshotMode::Never || !is_wanted {
-        return None;
-    }
-    Some(match target.role {
-        Role::Table { rule } => {
-            settings.tables.get(rule).and_then(|rule| rule.snapshot_where.clone())
-        }
-        Role::Outbox { .. } => None,
-    })
 }
 
 /// The tables that a pass has to read, in the order of their names, with whether chunks are
@@ -114,13 +95,4 @@ pub(super) fn in_chunks(
         _ => None,
     });
     chunked.min_by(|a, b| a.1.cmp(&b.1))
-}
-
-/// What owns a topic: a table, a partitioned table whose partitions are published as it, or else
-/// each partition.
-fn of(whitelist: &Whitelist) -> impl Iterator<Item = &Listed> {
-    whitelist.entries.values().filter(|listed| {
-        let is_split = listed.kind == RelationKind::Partitioned && !whitelist.is_via_root();
-        listed.root.is_none() && !is_split
-    })
 }

@@ -185,3 +185,21 @@ async fn two_thousand_partitions_are_one_topic() {
     assert_eq!((marked("first"), marked("last"), marked("true")), (1, 1, 1998));
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_what_a_first_start_reads() {
+    let scene = Scene::newest(
+        "told",
+        "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 5000);
+         CREATE TABLE b (id int PRIMARY KEY); ANALYZE",
+    )
+    .await;
+    let config = scene.config("told").table("public.a").table("public.b");
+    let output = integration_tests::walferry::command(&["check"], Some(&config)).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("snapshot: public.a has about 5000 rows"), "{text}");
+    assert!(text.contains("a first start reads 2 tables with about 5000 rows"), "{text}");
+    let never = config.snapshot("mode = \"never\"");
+    let output = integration_tests::walferry::command(&["check"], Some(&never)).await;
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("a first start reads"));
+}

@@ -61,7 +61,22 @@ pub(super) async fn compare_end(
         .chain(held.iter().filter(|(key, _)| !expected.contains_key(*key)))
         .take(5)
         .collect();
-    assert!(differ.is_empty(), "{table} differs, as in {differ:?}");
+    let history = |key: &str| -> Vec<String> {
+        let is_it = |value: &&Value| {
+            let image = if value["after"].is_null() { &value["before"] } else { &value["after"] };
+            image["id"].to_string() == key
+        };
+        let brief = |value: &Value| {
+            let (op, version) = (&value["op"], &value["after"]["version"]);
+            format!("{op} {version} at {} of {}", value["source"]["lsn"], value["source"]["txId"])
+        };
+        values.iter().filter(|value| !value.is_null()).filter(is_it).map(brief).collect()
+    };
+    assert!(
+        differ.is_empty(),
+        "{table} differs, as in {differ:?}; the first has {:#?}",
+        differ.first().map(|(key, _)| history(key))
+    );
     values
 }
 

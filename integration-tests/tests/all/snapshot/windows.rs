@@ -65,9 +65,10 @@ impl Churn {
     }
 }
 
-/// Waits until the table is read, and compares its topic with it; large values too.
-async fn whole(scene: &Scene, config: &Config, walferry: &Walferry) {
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+const READ: &str = "the table was read and delivered";
+
+/// Compares a table that was read with its topic; large values too.
+async fn whole(scene: &Scene, config: &Config) {
     scene.caught_up(config).await;
     compare(scene, config, "a").await;
     let values = scene.all_values(&config.topic("public.a")).await;
@@ -92,9 +93,9 @@ async fn a_busy_table(version: u16) {
     let config = windows(&scene, "busy");
     let churn = Churn::on(&scene.database, "a");
     let walferry = Walferry::run(&config).await;
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+    walferry.wait_log(READ, wait::LONG).await;
     churn.stop().await;
-    whole(&scene, &config, &walferry).await;
+    whole(&scene, &config).await;
     let values = scene.all_values(&config.topic("public.a")).await;
     let markers: std::collections::BTreeSet<_> =
         values.iter().filter(|v| v["op"] == "r").map(|value| brief(value).1).collect();
@@ -124,9 +125,36 @@ async fn kills_in_the_middle_go_on_at_the_last_chunk() {
         walferry.kill();
     }
     let walferry = Walferry::run(&config).await;
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+    walferry.wait_log(READ, wait::LONG).await;
     churn.stop().await;
     // What comes again after a kill may be older for a moment: only the end is compared.
+    scene.caught_up(&config).await;
+    super::restarts::compare_end(&scene, &config, "a").await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_table_is_read_at_one_snapshot_with_kills_and_without() {
+    let scene = Scene::newest("frozen_busy", &table("a")).await;
+    let config = scene.config("frozen_busy").snapshot("parallelism = 2").table("public.a");
+    let churn = Churn::on(&scene.database, "a");
+    let walferry = Walferry::run(&config).await;
+    churn.stop().await;
+    whole(&scene, &config).await;
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+
+    let scene = Scene::newest("frozen_kill", &table("a")).await;
+    let config =
+        scene.config("frozen_kill").snapshot("max_rows_per_second = 4000").table("public.a");
+    let churn = Churn::on(&scene.database, "a");
+    let topic = config.topic("public.a");
+    for rows in [300, 5000, 9000] {
+        let walferry = Walferry::start(&config);
+        scene.kafka.first_records(&topic, rows, wait::LONG).await;
+        walferry.kill();
+    }
+    let walferry = Walferry::run(&config).await;
+    churn.stop().await;
     scene.caught_up(&config).await;
     super::restarts::compare_end(&scene, &config, "a").await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
@@ -140,7 +168,8 @@ async fn a_stop_in_the_middle_goes_on_where_it_was() {
     scene.kafka.first_records(&config.topic("public.a"), 2000, wait::LONG).await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
     let walferry = Walferry::run(&config).await;
-    whole(&scene, &config, &walferry).await;
+    walferry.wait_log(READ, wait::LONG).await;
+    whole(&scene, &config).await;
     let read = compare(&scene, &config, "a").await;
     assert!(read < 2 * ROWS as usize, "the finished chunks are not read again: {read}");
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
@@ -159,7 +188,8 @@ async fn a_table_that_is_listed_later_is_read_while_the_stream_goes_on() {
         .database
         .execute("UPDATE a SET version = 1 WHERE id % 10 = 0; INSERT INTO b VALUES (2)")
         .await;
-    whole(&scene, &config, &walferry).await;
+    walferry.wait_log(READ, wait::LONG).await;
+    whole(&scene, &config).await;
     let b = scene.all_values(&config.topic("public.b")).await;
     assert_eq!(b.len(), 2, "what was read is not read again");
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
@@ -188,7 +218,7 @@ async fn keys_of_several_columns_and_partitions_are_read_in_order() {
     let walferry = Walferry::run(&config).await;
     let keyless = scene.values(&config.topic("public.keyless"), 1).await;
     assert_eq!(brief(&keyless[0]).1, "last", "a table without a key is read at one snapshot");
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+    walferry.wait_log(READ, wait::LONG).await;
     scene.caught_up(&config).await;
     let values = scene.all_values(&config.topic("public.parts")).await;
     let ids: std::collections::HashSet<_> =
@@ -211,7 +241,7 @@ async fn a_truncate_and_a_changed_schema_in_the_middle_are_followed() {
         .execute("ALTER TABLE a ADD COLUMN added int; UPDATE a SET added = id, version = 1")
         .await;
     scene.kafka.first_records(&topic, 8000, wait::LONG).await;
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+    walferry.wait_log(READ, wait::LONG).await;
     scene.caught_up(&config).await;
     let held = super::replayed(&scene.all_values(&topic).await, "id");
     assert_eq!(held.len(), ROWS as usize);
@@ -225,7 +255,7 @@ async fn a_truncate_and_a_changed_schema_in_the_middle_are_followed() {
     let walferry = Walferry::start(&config);
     scene.kafka.first_records(&config.topic("public.a"), 1000, wait::LONG).await;
     scene.database.execute("TRUNCATE a; INSERT INTO a VALUES (1, 9, 'new')").await;
-    walferry.wait_log("the table was read and delivered", wait::LONG).await;
+    walferry.wait_log(READ, wait::LONG).await;
     scene.caught_up(&config).await;
     let held = super::replayed(&scene.all_values(&config.topic("public.a")).await, "id");
     assert_eq!(held.len(), 1);
@@ -266,6 +296,7 @@ async fn a_commit_that_is_streamed_and_not_visible_is_not_undone_by_a_chunk() {
     scene.database.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
     scene.database.execute("SELECT pg_reload_conf()").await;
     update.await.expect("a task").expect("the update");
-    whole(&scene, &config, &walferry).await;
+    walferry.wait_log(READ, wait::LONG).await;
+    whole(&scene, &config).await;
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
