@@ -63,7 +63,8 @@ async fn show(stage: &mut Stage) {
     let database = postgres.database("shop").await;
     let shop = Shop::create(&database).await;
     println!("  database {} with {} tables and an outbox", database.name(), TABLES.len());
-    let config = Shop::configure(Config::new("shop", &database, &kafka, &registry).named("shop"));
+    let config = Config::new("shop", &database, &kafka, &registry).named("shop");
+    let config = Shop::configure(config.snapshot("mode = \"initial\""));
     let walferry = started("walferry", Walferry::run(&config)).await;
     stage.directories.extend(walferry.directory().parent().map(Path::to_owned));
     stage.directories.extend(postgres.socket_directory().parent().map(Path::to_owned));

@@ -64,7 +64,7 @@ pub(super) async fn compare_end(
     let history = |key: &str| -> Vec<String> {
         let is_it = |value: &&Value| {
             let image = if value["after"].is_null() { &value["before"] } else { &value["after"] };
-            image["id"].to_string() == key
+            image["id"].as_i64().map(|id| id.to_string()).as_deref() == Some(key)
         };
         let brief = |value: &Value| {
             let (op, version) = (&value["op"], &value["after"]["version"]);
