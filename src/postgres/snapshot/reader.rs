@@ -87,7 +87,7 @@ impl Reader {
         let answer = match self.client.simple_query(&sql).await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = Error::reading(name, error);
+                let error = Error::naming(name, error);
                 return if error.is_schema_change() { Ok(Begun::Rewritten) } else { Err(error) };
             }
         };
@@ -100,14 +100,21 @@ impl Reader {
     /// Reads the rows of a range of the source that is locked.
     ///
     /// # Errors
-    /// A column has gone ([`Error::is_schema_change`]), or as [`begin`](Self::begin).
+    /// A column has gone or changed ([`Error::is_schema_change`]), or as [`begin`](Self::begin).
     pub async fn copy(
         &mut self,
         selection: &Selection,
         range: Option<&str>,
     ) -> Result<CopyRows, Error> {
-        let sql = selection.copy(&self.locked, range);
         let table = selection.table().to_owned();
+        if let Some(sql) = selection.is_unchanged(&self.locked) {
+            let answer = self.client.simple_query(&sql).await;
+            let answer = answer.map_err(|error| Error::naming(&table, error))?;
+            if row(&answer).and_then(|row| row.get("same")) != Some("t") {
+                return Err(Error::Altered { table });
+            }
+        }
+        let sql = selection.copy(&self.locked, range);
         match self.client.copy_out(&sql).await {
             Ok(stream) => Ok(CopyRows { stream: Box::pin(stream), table }),
             Err(error) => Err(Error::reading(&table, error)),

@@ -17,6 +17,7 @@ on_both_versions!(
     the_rows_are_those_of_a_copy,
     what_is_no_more_what_it_was_is_not_read,
     a_table_keeps_its_identity_under_another_name,
+    columns_that_are_not_what_they_were_are_not_read,
 );
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -85,12 +86,21 @@ impl Scene {
     }
 
     async fn rows_without(&self, name: &str, excluded: &[&str]) -> Result<Vec<String>, Error> {
+        self.rows_where(name, excluded, None).await
+    }
+
+    async fn rows_where(
+        &self,
+        name: &str,
+        excluded: &[&str],
+        condition: Option<&str>,
+    ) -> Result<Vec<String>, Error> {
         let excluded: Vec<String> = excluded.iter().map(|&name| name.to_owned()).collect();
         let target = self.target(name);
         let mut reader = self.reader().await;
         let mut lines = Vec::new();
         for source in &target.sources {
-            let selection = Selection::new(target, source, &excluded, None);
+            let selection = Selection::new(target, source, &excluded, condition);
             for range in ["ctid < '(1,0)'::tid", "ctid >= '(1,0)'::tid"] {
                 let begun = reader.begin(self.holder.snapshot(), source).await?;
                 assert_eq!(begun, Begun::Ready, "{}", source.name);
@@ -195,4 +205,46 @@ async fn a_table_keeps_its_identity_under_another_name(database: &Database) {
         )
         .await;
     assert_eq!(scene.rows("orders").await.expect("rows"), ["1"]);
+}
+
+async fn columns_that_are_not_what_they_were_are_not_read(database: &Database) {
+    let changes = [
+        ("untouched", "ADD COLUMN more int"),
+        ("dropped", "DROP COLUMN note"),
+        ("renamed", "RENAME note TO remark"),
+        ("made_again", "DROP COLUMN note, ADD COLUMN note text DEFAULT 'new'"),
+        ("swapped", "RENAME note TO x; ALTER TABLE swapped RENAME other TO note"),
+        // None of these writes the rows anew.
+        ("in_utc", "ALTER at TYPE timestamp"),
+        ("widened", "ALTER other TYPE text"),
+        ("enlarged", "ALTER other TYPE varchar(20)"),
+    ];
+    for (name, _) in changes {
+        database
+            .execute(&format!(
+                "CREATE TABLE {name} (id int PRIMARY KEY, note text, other varchar(9),
+                                      at timestamptz);
+                 INSERT INTO {name} VALUES (1, 'note', 'other', '2026-01-01 00:00+00')"
+            ))
+            .await;
+    }
+    let listed = changes.map(|(name, _)| format!("public.{name}"));
+    let scene = Scene::new(database, &listed.each_ref().map(String::as_str)).await;
+    for (name, change) in changes {
+        database.execute(&format!("SET TimeZone = 'UTC'; ALTER TABLE {name} {change}")).await;
+        let rows = scene.rows(name).await;
+        if matches!(name, "enlarged" | "untouched") {
+            assert_eq!(rows.expect("rows"), ["1\tnote\tother\t2026-01-01 00:00:00+00"]);
+            continue;
+        }
+        let error = rows.expect_err(name);
+        assert!(error.is_schema_change(), "{name}: {error}");
+        assert_eq!(Failure::from(error).class, Class::Retry, "{name}");
+    }
+    // What an operator has written is no change of the table, and stays wrong.
+    let error = scene.rows_where("untouched", &[], Some("nope = 1")).await.expect_err("no column");
+    assert!(!error.is_schema_change(), "{error}");
+    let failure = Failure::from(error);
+    assert_eq!(failure.class, Class::Stop);
+    assert!(failure.remedy.is_some_and(|remedy| remedy.contains("snapshot_where")));
 }
