@@ -6,6 +6,7 @@ mod catalog;
 mod preflight;
 mod publication;
 mod slot;
+mod snapshot;
 mod whitelist;
 
 use integration_tests::{Database, Postgres};

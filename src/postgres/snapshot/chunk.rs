@@ -117,7 +117,7 @@ impl ChunkReader {
         let answer = match self.client.simple_query(&sql).await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = Error::reading(name, error);
+                let error = Error::naming(name, error);
                 return if error.is_schema_change() { Ok(None) } else { Err(error) };
             }
         };

@@ -5,6 +5,8 @@
 //! - A table that is rewritten after the snapshot was taken has a new file, which the snapshot sees
 //!   as empty: [`Reader::begin`] compares the file that the snapshot's catalog names with the
 //!   present one, under a lock that keeps it from being replaced until the range was read.
+//! - A column's name can be given to another one, and its type changed without a rewrite:
+//!   [`Reader::copy`] compares what is read with what the snapshot's catalog says, under that lock.
 //! - Row-level security would hide rows without a word: `row_security = off` makes it an error.
 //! - All time-outs are off, as on every session ([`connect`](super::connect)), and no statement
 //!   outlives its client: the server looks after it where it can.
@@ -42,6 +44,9 @@ pub enum Error {
     Refused { table: String, error: ServerError },
     #[error("the connection that was reading {table} is lost: {source}")]
     Lost { table: String, source: tokio_postgres::Error },
+    /// A name is not in use any more, or belongs to what was made after the snapshot.
+    #[error("{table} was altered after the snapshot was taken")]
+    Altered { table: String },
     #[error("the server's answer to {0} has an unexpected form")]
     Answer(&'static str),
 }
@@ -57,20 +62,24 @@ impl Error {
         }
     }
 
-    fn code(&self) -> Option<&str> {
-        match self {
-            Error::Refused { error, .. } | Error::SnapshotEnded(error) => Some(error.code.as_str()),
-            Error::Query(error) => error.code().map(tokio_postgres::error::SqlState::code),
-            Error::Connect(_) | Error::Lost { .. } | Error::Answer(_) => None,
+    /// As [`reading`](Self::reading), for a statement whose names are all from the catalog.
+    fn naming(table: &str, source: tokio_postgres::Error) -> Error {
+        let error = Error::reading(table, source);
+        let code = match &error {
+            Error::Refused { error, .. } => error.code.as_str(),
+            _ => return error,
+        };
+        // undefined_column, undefined_table, undefined_object (a type).
+        if matches!(code, "42703" | "42P01" | "42704") {
+            return Error::Altered { table: table.to_owned() };
         }
+        error
     }
 
-    /// A table or column that was there when the snapshot was taken is not any more.
+    /// A table or column that was there when the snapshot was taken is not any more, or is another.
     #[must_use]
     pub fn is_schema_change(&self) -> bool {
-        // undefined_column, undefined_table, undefined_object (a type).
-        matches!(self, Error::Refused { .. })
-            && matches!(self.code(), Some("42703" | "42P01" | "42704"))
+        matches!(self, Error::Altered { .. })
     }
 }
 

@@ -78,7 +78,7 @@ impl Reader {
         let answer = match self.client.simple_query(&sql).await {
             Ok(answer) => answer,
             Err(error) => {
-                let error = Error::reading(name, error);
+                let error = Error::naming(name, error);
                 return if error.is_schema_change() { Ok(Begun::Rewritten) } else { Err(error) };
             }
         };
@@ -91,14 +91,22 @@ impl Reader {
     /// Reads the rows of a range of the source that is locked.
     ///
     /// # Errors
-    /// A column has gone ([`Error::is_schema_change`]), or as [`begin`](Self::begin).
+    /// A column has gone or changed ([`Error::is_schema_change`]), or as [`begin`](Self::begin).
     pub async fn copy(
         &mut self,
         selection: &Selection,
         range: Option<&str>,
     ) -> Result<CopyRows, Error> {
+        let table = selection.table();
+        if let Some(sql) = selection.is_unchanged(&self.locked) {
+            let answer = self.client.simple_query(&sql).await;
+            let answer = answer.map_err(|error| Error::naming(table, error))?;
+            if row(&answer).and_then(|row| row.get("same")) != Some("t") {
+                return Err(Error::Altered { table: table.to_owned() });
+            }
+        }
         let sql = selection.copy(&self.locked, range);
-        CopyRows::start(&self.client, &sql, selection.table()).await
+        CopyRows::start(&self.client, &sql, table).await
     }
 
     /// Ends the transaction, a failed one as well, and with it the lock.

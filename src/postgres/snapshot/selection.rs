@@ -1,7 +1,8 @@
 //! The SELECT of a table's rows as the stream would send them.
 
 use super::{Source, Target};
-use crate::postgres::query;
+use crate::pgoutput::RelationColumn;
+use crate::postgres::{Oid, query};
 use crate::snapshot::Key;
 use crate::snapshot::scan::Request;
 
@@ -13,7 +14,16 @@ pub struct Selection {
     columns: String,
     /// Not of tables that inherit from it.
     only: bool,
+    /// Those of the columns that are not left out.
+    read: Vec<Column>,
     conditions: Vec<String>,
+}
+
+/// A column as the snapshot knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Column {
+    name: String,
+    type_oid: Oid,
 }
 
 impl Selection {
@@ -26,25 +36,27 @@ impl Selection {
         excluded: &[String],
         condition: Option<&str>,
     ) -> Selection {
-        let columns: Vec<String> = target
-            .relation
-            .columns
+        let is_read = |column: &&RelationColumn| {
+            !excluded.contains(&column.name) || target.primary_key.contains(&column.name)
+        };
+        let all = &target.relation.columns;
+        let columns: Vec<String> = all
             .iter()
             .map(|column| {
                 let name = query::identifier(&column.name);
-                let is_key = target.primary_key.contains(&column.name);
-                if excluded.contains(&column.name) && !is_key {
-                    format!("NULL AS {name}")
-                } else {
-                    name
-                }
+                if is_read(&column) { name } else { format!("NULL AS {name}") }
             })
             .collect();
+        let read = all
+            .iter()
+            .filter(is_read)
+            .map(|column| Column { name: column.name.clone(), type_oid: column.type_oid });
         let conditions = [source.filter.as_deref(), condition].into_iter().flatten();
         Selection {
             table: query::qualified(&source.schema, &source.name),
             columns: columns.join(", "),
             only: true,
+            read: read.collect(),
             conditions: conditions.map(|condition| format!("({condition})")).collect(),
         }
     }
@@ -107,6 +119,33 @@ impl Selection {
         format!("SELECT {} FROM {only}{relation}{filter}{conditions}", self.columns)
     }
 
+    /// Asks whether the columns that are read are still those that the snapshot knows: a name can
+    /// belong to another column by now, and a type can change without the rows being written anew.
+    /// The question fails if one is gone, and is `None` if no column is read.
+    ///
+    /// The catalog's rows are the snapshot's; functions, and the types of expressions, are of now.
+    pub(super) fn is_unchanged(&self, relation: &str) -> Option<String> {
+        if self.read.is_empty() {
+            return None;
+        }
+        let join = |map: &dyn Fn(&Column) -> String| {
+            self.read.iter().map(map).collect::<Vec<_>>().join(", ")
+        };
+        Some(format!(
+            "SELECT ARRAY[{types}] = '{{{expected}}}'::oid[] AND NOT EXISTS (
+               SELECT FROM pg_attribute a
+               WHERE a.attrelid = {relation_text}::regclass AND a.attname = ANY (ARRAY[{names}])
+                 AND (pg_identify_object_as_address(1259, a.attrelid, a.attnum)).object_names[3]
+                     IS DISTINCT FROM a.attname::text) AS same
+             FROM (SELECT) one LEFT JOIN ONLY {relation} t ON false",
+            types =
+                join(&|column| format!("pg_typeof(t.{})::oid", query::identifier(&column.name))),
+            expected = join(&|column| column.type_oid.0.to_string()),
+            relation_text = query::literal(relation),
+            names = join(&|column| query::literal(&column.name)),
+        ))
+    }
+
     /// The COPY of a range; `relation` is the source's present name, quoted.
     #[must_use]
     pub fn copy(&self, relation: &str, range: Option<&str>) -> String {
@@ -117,8 +156,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pgoutput::{Relation, RelationColumn, ReplicaIdentity};
-    use crate::postgres::Oid;
+    use crate::pgoutput::{Relation, ReplicaIdentity};
 
     #[test]
     fn excluded_columns_are_never_read() {

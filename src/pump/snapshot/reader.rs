@@ -225,6 +225,15 @@ impl Shared {
         match reader.begin(&self.snapshot, &job.source).await? {
             Begun::Ready => {}
             Begun::Rewritten => return reading.abandon(reader, End::Rewritten).await,
+            // The other partitions are still there.
+            Begun::Gone if job.source.oid != reading.oid => {
+                tracing::warn!(
+                    table = job.selection.table(),
+                    "the partition was dropped before it was read"
+                );
+                reader.commit().await?;
+                return Ok(None);
+            }
             Begun::Gone => return reading.abandon(reader, End::Gone).await,
         }
         let mut writer = reading.table.writer().await?;

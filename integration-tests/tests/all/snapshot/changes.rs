@@ -86,6 +86,31 @@ async fn a_table_that_is_dropped_is_said_to_be() {
     assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
 }
 
+/// What retention does every night.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_dropped_takes_no_other_along() {
+    let (scene, config) = scene("leaf_dropped").await;
+    scene
+        .database
+        .execute(
+            "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+             CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (1) TO (11);
+             CREATE TABLE p_2 PARTITION OF p FOR VALUES FROM (11) TO (31);
+             CREATE TABLE p_3 PARTITION OF p FOR VALUES FROM (31) TO (61);
+             INSERT INTO p SELECT generate_series(1, 60)",
+        )
+        .await;
+    let config = config.table("public.p");
+    let walferry = Walferry::start(&config);
+    scene.kafka.first_records(&config.topic("public.a"), 500, wait::LONG).await;
+    scene.database.execute("DROP TABLE p_1").await;
+    walferry.wait_ready().await;
+    scene.caught_up(&config).await;
+    let held = replayed(&scene.all_values(&config.topic("public.p")).await, "id");
+    assert_eq!(held.len(), 50, "{}", walferry.log());
+    assert_eq!(walferry.stop().await, 0, "{}", walferry.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_renamed_is_read_under_its_topic() {
     let (scene, config) = scene("renamed").await;
