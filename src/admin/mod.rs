@@ -2,7 +2,7 @@
 //!
 //! One JSON object a line in both directions ([`protocol`]). Whoever may open the socket may ask:
 //! its file belongs to the user that walferry runs as, and nobody else may use it. The pump is
-//! handed requests over a [`channel`] that wakes it, and answers them between two messages.
+//! handed requests over a [channel](channel()) that wakes it, and answers them between two messages.
 
 pub mod channel;
 pub mod protocol;

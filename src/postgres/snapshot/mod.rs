@@ -8,7 +8,7 @@
 //! - A column's name can be given to another one, and its type changed without a rewrite:
 //!   [`Reader::copy`] compares what is read with what the snapshot's catalog says, under that lock.
 //! - Row-level security would hide rows without a word: `row_security = off` makes it an error.
-//! - All time-outs are off, as on every session ([`connect`](super::connect)), and no statement
+//! - All time-outs are off, as on every session ([`connect`]), and no statement
 //!   outlives its client: the server looks after it where it can.
 
 mod chunk;
