@@ -85,13 +85,14 @@ impl Scan {
         }
     }
 
-    /// What is to be read next; `None` while a chunk is under way, and at the end.
-    pub fn next_request(&mut self) -> Option<Request> {
+    /// What is to be read next, if by its keys at most so many rows; `None` while a chunk is under
+    /// way, and at the end.
+    pub fn next_request(&mut self, limit: usize) -> Option<Request> {
         if self.asked.is_some() || self.is_done() {
             return None;
         }
         let request = if self.is_through || self.reread.len() >= KEYS_AT_ONCE {
-            Request::Keys(self.reread.iter().take(KEYS_AT_ONCE).cloned().collect())
+            Request::Keys(self.reread.iter().take(KEYS_AT_ONCE.min(limit)).cloned().collect())
         } else {
             Request::After(self.after.clone())
         };
@@ -115,9 +116,14 @@ impl Scan {
     }
 
     /// The stream passes the high mark of the chunk that was asked for; `is_last`: no row lies
-    /// behind it.
-    pub fn high(&mut self, chunk: &Chunk, is_last: bool) -> Verdict {
+    /// behind it; `is_cut`: rows that were asked for are missing at its end.
+    pub fn high(&mut self, chunk: &Chunk, is_last: bool, is_cut: bool) -> Verdict {
         let outcome = self.window.high(chunk);
+        if is_cut && matches!(self.asked, Some(Request::Keys(_))) {
+            // A key without a row counts as a row that is gone: fewer are asked for at once.
+            self.asked = None;
+            return Verdict::Again;
+        }
         let (keep, reread) = match outcome {
             Outcome::Again | Outcome::Lost => {
                 self.asked = None;

@@ -33,6 +33,8 @@ pub(super) enum Ask {
     Read {
         id: u64,
         request: Request,
+        /// Rows at the most, if they are asked for by place.
+        limit: usize,
     },
 }
 
@@ -69,6 +71,8 @@ pub(super) struct Rows {
     pub(super) batch: Batch,
     /// No row lies behind it.
     pub(super) is_last: bool,
+    /// Its rows were so large that it was not read to its end.
+    pub(super) is_cut: bool,
 }
 
 /// What marks in the log begin with: see [`mark`].
@@ -108,6 +112,9 @@ const MOST_ROWS: usize = 4096;
 /// Encoded bytes that a chunk should have.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
+/// With more a chunk ends where it is: the rows before were small.
+const CUT_BYTES: usize = 4 * CHUNK_BYTES;
+
 /// Between two looks whether older transactions have ended.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -142,9 +149,8 @@ impl Chunks {
         let prefix = prefix(&settings.name);
         let mut shape = None;
         let mut rate = Rate::new(settings.snapshot.max_rows_per_second);
-        let mut limit = 512;
         while let Some(ask) = self.asks.recv().await {
-            let (id, request) = match ask {
+            let (id, request, limit) = match ask {
                 Ask::Settle => {
                     settle(&reader).await?;
                     let answer = match self.target(&reader).await? {
@@ -158,12 +164,15 @@ impl Chunks {
                     self.answer(answer).await;
                     continue;
                 }
-                Ask::Read { id, request } => (id, request),
+                Ask::Read { id, request, limit } => (id, request, limit),
             };
             reader.mark(&prefix, &mark(Edge::Low, id)).await?;
             let answer = self.read(&mut reader, &mut shape, id, &request, limit).await?;
             if let Answer::Chunk(rows) = &answer {
-                limit = next_limit(limit, rows.batch.bytes(), rows.batch.len());
+                if rows.is_cut {
+                    // The rest of a COPY can only be left by leaving the session.
+                    reader = ChunkReader::connect(target, timeout, &name).await?;
+                }
                 let pause = rate.take(rows.batch.len() as u64, Instant::now());
                 tokio::time::sleep(pause).await;
             }
@@ -204,7 +213,9 @@ impl Chunks {
             }
             let Some(shape) = shape else { continue };
             let rows = self.copy(reader, shape, id, locked, request, limit).await?;
-            reader.commit().await?;
+            if !rows.is_cut {
+                reader.commit().await?;
+            }
             return Ok(Answer::Chunk(rows));
         }
     }
@@ -224,7 +235,12 @@ impl Chunks {
         let (mut batch, mut keys) = (Batch::default(), Vec::new());
         let now_nanos = unix_micros().saturating_mul(1000);
         let mut tuple = TupleBuilder::default();
+        let mut is_cut = false;
         while let Some(line) = rows.next().await? {
+            if batch.bytes() > CUT_BYTES {
+                is_cut = true;
+                break;
+            }
             let key = read_row(&line, columns, &mut tuple)
                 .ok()
                 .and_then(|()| Key::of(&tuple.tuple(), &shape.places));
@@ -235,8 +251,8 @@ impl Chunks {
             let marker = Marker::Incremental;
             shape.table.write(&mut writer, &line, marker, now_nanos, &mut batch).await?;
         }
-        let is_last = matches!(request, Request::After(_)) && keys.len() < limit;
-        Ok(Rows { chunk: Chunk { id, seen: locked.seen, keys }, batch, is_last })
+        let is_last = matches!(request, Request::After(_)) && keys.len() < limit && !is_cut;
+        Ok(Rows { chunk: Chunk { id, seen: locked.seen, keys }, batch, is_last, is_cut })
     }
 
     /// What the catalog says of the table now; or why it cannot be read in chunks.
@@ -295,13 +311,16 @@ async fn settle(reader: &ChunkReader) -> Result<(), Error> {
     Ok(())
 }
 
+/// Rows of the first chunk of a table: it is not known how large they are.
+pub(super) const FIRST_LIMIT: usize = 16;
+
 /// Rows of the next chunk, so that it has about as many bytes as it should.
-fn next_limit(limit: usize, bytes: usize, rows: usize) -> usize {
+pub(super) fn next_limit(limit: usize, bytes: usize, rows: usize) -> usize {
     if rows == 0 {
         return limit;
     }
     let row = (bytes / rows).max(1);
-    (CHUNK_BYTES / row).clamp(1, (limit * 2).min(MOST_ROWS))
+    (CHUNK_BYTES / row).clamp(1, (limit * 4).min(MOST_ROWS))
 }
 
 #[cfg(test)]
@@ -321,7 +340,7 @@ mod tests {
 
     #[test]
     fn chunks_have_about_the_same_bytes_whatever_the_rows() {
-        assert_eq!(next_limit(512, 512 * 100, 512), 1024, "at most twice as many");
+        assert_eq!(next_limit(16, 16 * 100, 16), 64, "at most four times as many");
         assert_eq!(next_limit(4096, 4096 * 100, 4096), MOST_ROWS);
         assert_eq!(next_limit(512, 512 << 20, 512), 1, "rows of a megabyte");
         assert_eq!(next_limit(64, 0, 0), 64);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::Tools;
-use super::chunks::{Answer, Ask, Chunks, Edge, Ended, Rows, parse_mark};
+use super::chunks::{Answer, Ask, Chunks, Edge, Ended, FIRST_LIMIT, Rows, next_limit, parse_mark};
 use crate::failure::Failure;
 use crate::kafka::Batch;
 use crate::pgoutput::{Cell, OldTuple, Relation, Tuple};
@@ -46,6 +46,8 @@ pub(super) struct Windows {
     /// The last chunk was not fit to go out.
     is_again: bool,
     next_id: u64,
+    /// Rows of the next chunk.
+    limit: usize,
 }
 
 struct Announced {
@@ -107,6 +109,7 @@ impl Windows {
             stage: Stage::Settling,
             is_again: false,
             next_id: fastrand::u64(..1 << 62),
+            limit: FIRST_LIMIT,
         }
     }
 
@@ -139,10 +142,11 @@ impl Windows {
         }
         match self.stage {
             Stage::Idle(from) if now >= from && !is_paused => {
-                if let Some(request) = self.scan.next_request() {
+                let limit = self.limit;
+                if let Some(request) = self.scan.next_request(limit) {
                     self.next_id += 1;
                     let id = self.next_id;
-                    if self.asks.try_send(Ask::Read { id, request }).is_ok() {
+                    if self.asks.try_send(Ask::Read { id, request, limit }).is_ok() {
                         self.stage = Stage::Reading;
                     }
                 }
@@ -181,8 +185,9 @@ impl Windows {
         if let Ok(Answer::Chunk(rows)) = self.answers.try_recv() {
             self.chunk = Some(rows);
         }
-        let Some(Rows { chunk, mut batch, is_last }) = self.chunk.take() else { return };
-        self.stage = match self.scan.high(&chunk, is_last) {
+        let Some(Rows { chunk, mut batch, is_last, is_cut }) = self.chunk.take() else { return };
+        self.limit = next_limit(self.limit, batch.bytes(), batch.len());
+        self.stage = match self.scan.high(&chunk, is_last, is_cut) {
             Verdict::Again => {
                 if !std::mem::replace(&mut self.is_again, true) {
                     tracing::info!(

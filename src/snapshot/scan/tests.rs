@@ -241,7 +241,7 @@ impl Pump {
         let reader = std::mem::replace(&mut self.reader, Reader::Idle);
         self.reader = match reader {
             Reader::Settling(xid) if database.seen().is_past(xid) => Reader::Idle,
-            Reader::Idle => match self.scan.next_request() {
+            Reader::Idle => match self.scan.next_request(9) {
                 Some(request) => {
                     self.next_mark += 1;
                     database.log.push(Entry::Low(self.next_mark));
@@ -328,7 +328,7 @@ impl Pump {
                 return;
             }
         };
-        match self.scan.high(&chunk, rows.len() < LIMIT) {
+        match self.scan.high(&chunk, rows.len() < LIMIT, false) {
             Verdict::Again => {}
             Verdict::Lost => self.reader = Reader::Settling(u64::from(database.next_xid)),
             Verdict::Rows(keep) => {
@@ -458,7 +458,7 @@ fn with_one_key() -> Scan {
         ..WindowState::default()
     };
     let mut scan = Scan::resume(&state);
-    assert_eq!(scan.next_request(), Some(Request::Keys(BTreeSet::from([key(1)]))));
+    assert_eq!(scan.next_request(9), Some(Request::Keys(BTreeSet::from([key(1)]))));
     scan.low(1);
     scan
 }
@@ -476,7 +476,7 @@ fn a_key_that_is_moved_to_again_while_it_is_read_is_read_once_more() {
     let mut scan = with_one_key();
     scan.change(Xid(12), moved_to_one());
     // The reader came before, and found no row.
-    assert_eq!(scan.high(&chunk(&[]), true), Verdict::Rows(vec![]));
+    assert_eq!(scan.high(&chunk(&[]), true, false), Verdict::Rows(vec![]));
     scan.settled();
     assert_eq!(scan.state().reread, [["1"]]);
     assert!(!scan.is_done());
@@ -485,23 +485,37 @@ fn a_key_that_is_moved_to_again_while_it_is_read_is_read_once_more() {
 #[test]
 fn a_key_that_is_moved_to_before_its_chunk_is_durable_is_read_once_more() {
     let mut scan = with_one_key();
-    assert_eq!(scan.high(&chunk(&[1]), true), Verdict::Rows(vec![true]));
+    assert_eq!(scan.high(&chunk(&[1]), true, false), Verdict::Rows(vec![true]));
     scan.change(Xid(12), moved_to_one());
     scan.settled();
     assert_eq!(scan.state().reread, [["1"]]);
-    assert_eq!(scan.next_request(), Some(Request::Keys(BTreeSet::from([key(1)]))));
+    assert_eq!(scan.next_request(9), Some(Request::Keys(BTreeSet::from([key(1)]))));
 }
 
 #[test]
 fn what_a_chunk_has_achieved_counts_when_it_is_durable() {
     let mut scan = Scan::resume(&WindowState::default());
-    assert_eq!(scan.next_request(), Some(Request::After(None)));
+    assert_eq!(scan.next_request(9), Some(Request::After(None)));
     scan.low(1);
-    assert_eq!(scan.high(&chunk(&[3, 4]), false), Verdict::Rows(vec![true, true]));
+    assert_eq!(scan.high(&chunk(&[3, 4]), false, false), Verdict::Rows(vec![true, true]));
     assert_eq!(scan.state(), WindowState::default());
-    assert_eq!(scan.next_request(), None, "one chunk at a time");
+    assert_eq!(scan.next_request(9), None, "one chunk at a time");
     scan.settled();
     assert_eq!(scan.state().after, Some(vec!["4".to_owned()]));
     assert_eq!(scan.state().rows, 2);
-    assert_eq!(scan.next_request(), Some(Request::After(Some(key(4)))));
+    assert_eq!(scan.next_request(9), Some(Request::After(Some(key(4)))));
+}
+
+#[test]
+fn a_chunk_that_was_cut_goes_on_behind_its_last_row_and_forgets_no_key() {
+    let mut scan = Scan::resume(&WindowState::default());
+    scan.next_request(9);
+    scan.low(1);
+    assert_eq!(scan.high(&chunk(&[3]), false, true), Verdict::Rows(vec![true]));
+    scan.settled();
+    assert_eq!(scan.next_request(9), Some(Request::After(Some(key(3)))));
+
+    let mut scan = with_one_key();
+    assert_eq!(scan.high(&chunk(&[]), false, true), Verdict::Again);
+    assert_eq!(scan.state().reread, [["1"]]);
 }
