@@ -3,10 +3,11 @@
 //!
 //! Nothing is changed. The questions are asked here; the judgements are pure and in the modules
 //! by subject: `server` for the server, its role and its slots, `tables` for the whitelist's
-//! tables. An [`Severity::Error`] is what `run` would stop at, or a loss waiting to happen.
+//! tables, `snapshot` for what a first start reads of them. An [`Severity::Error`] is what `run` would stop at, or a loss waiting to happen.
 
 mod rights;
 mod server;
+mod snapshot;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,11 @@ pub async fn findings(client: &Client, settings: &Settings) -> Result<Vec<Findin
     let rights = rights::read(client, &oids).await?;
     let tables = tables::Tables::new(settings, &whitelist, facts, rights);
     findings.extend(tables.judge(&info.user));
+
+    if matches!(slot, SlotState::Missing { .. }) {
+        let targets = snapshot::read(client, settings, &whitelist).await?;
+        findings.extend(snapshot::judge(&targets, settings.snapshot.max_rows_per_second));
+    }
 
     findings.sort_by_key(|finding| finding.severity);
     Ok(findings)

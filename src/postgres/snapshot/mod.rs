@@ -15,11 +15,13 @@ mod holder;
 mod reader;
 mod selection;
 mod target;
+mod wanted;
 
 pub use holder::Holder;
 pub use reader::{Begun, CopyRows, Reader};
 pub use selection::Selection;
 pub use target::{Source, Target, targets};
+pub use wanted::{owners, wanted};
 
 use super::connect;
 use super::control;

@@ -1,11 +1,10 @@
 //! Which listed tables are to be read: kept in the durable record.
 
 use crate::config::Settings;
-use crate::config::settings::SnapshotMode;
 use crate::delivery::SlotOrigin;
 use crate::postgres::Oid;
-use crate::postgres::catalog::RelationKind;
-use crate::postgres::whitelist::{Listed, Role, Whitelist, dotted};
+use crate::postgres::snapshot::{owners, wanted};
+use crate::postgres::whitelist::{Whitelist, dotted};
 use crate::snapshot::{FrozenState, Record, TableState};
 
 /// The record of a deployment that begins: with `at_first` tables are read as configured, without
@@ -20,7 +19,7 @@ pub(in crate::pump) fn first_record(
     if at_first {
         admit(&mut record, settings, whitelist);
     } else {
-        for target in of(whitelist) {
+        for target in owners(whitelist) {
             record.set(target.oid, dotted(&target.schema, &target.name), TableState::Done);
         }
     }
@@ -34,7 +33,7 @@ pub(in crate::pump) fn admit(
     whitelist: &Whitelist,
 ) -> bool {
     let mut is_new = false;
-    for target in of(whitelist) {
+    for target in owners(whitelist) {
         if record.knows(target.oid) {
             continue;
         }
@@ -46,24 +45,6 @@ pub(in crate::pump) fn admit(
         record.set(target.oid, dotted(&target.schema, &target.name), state);
     }
     is_new
-}
-
-/// Whether the configuration wants the rows of a table, and under which condition.
-fn wanted(settings: &Settings, target: &Listed) -> Option<Option<String>> {
-    let snapshot = &settings.snapshot;
-    let is_named = snapshot.tables.as_ref().map(|patterns| {
-        patterns.iter().any(|pattern| pattern.matches(&target.schema, &target.name))
-    });
-    let is_wanted = is_named.unwrap_or(matches!(target.role, Role::Table { .. }));
-    if snapshot.mode == SnapshotMode::Never || !is_wanted {
-        return None;
-    }
-    Some(match target.role {
-        Role::Table { rule } => {
-            settings.tables.get(rule).and_then(|rule| rule.snapshot_where.clone())
-        }
-        Role::Outbox { .. } => None,
-    })
 }
 
 /// The tables that a pass has to read, in the order of their names. What is not listed any more is
@@ -78,13 +59,4 @@ pub(in crate::pump) fn pending(record: &Record, whitelist: &Whitelist) -> Vec<Oi
         .collect();
     pending.sort_unstable();
     pending.into_iter().map(|(_, oid)| oid).collect()
-}
-
-/// What owns a topic: a table, a partitioned table whose partitions are published as it, or else
-/// each partition.
-fn of(whitelist: &Whitelist) -> impl Iterator<Item = &Listed> {
-    whitelist.entries.values().filter(|listed| {
-        let is_split = listed.kind == RelationKind::Partitioned && !whitelist.is_via_root();
-        listed.root.is_none() && !is_split
-    })
 }
