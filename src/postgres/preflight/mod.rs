@@ -79,9 +79,10 @@ pub async fn findings(client: &Client, settings: &Settings) -> Result<Vec<Findin
     let facts = catalog::tables(client, &oids).await?;
     let rights = rights::read(client, &oids).await?;
     let tables = tables::Tables::new(settings, &whitelist, facts, rights);
-    findings.extend(tables.judge(&info.user));
+    let is_first = matches!(slot, SlotState::Missing { .. });
+    findings.extend(tables.judge(&info.user, is_first));
 
-    if matches!(slot, SlotState::Missing { .. }) {
+    if is_first {
         let targets = snapshot::read(client, settings, &whitelist).await?;
         findings.extend(snapshot::judge(&targets, settings.snapshot.max_rows_per_second));
     }

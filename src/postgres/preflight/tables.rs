@@ -30,12 +30,13 @@ impl<'a> Tables<'a> {
         Tables { settings, whitelist, facts, rights }
     }
 
-    pub(super) fn judge(&self, user: &str) -> Vec<Finding> {
+    /// With `is_first` the next start is the first, which reads tables.
+    pub(super) fn judge(&self, user: &str, is_first: bool) -> Vec<Finding> {
         // A partition that leaves as its root has nothing of its own to judge.
         let mut listed: Vec<_> =
             self.whitelist.entries.values().filter(|listed| listed.root.is_none()).collect();
         listed.sort_by_key(|listed| (&listed.schema, &listed.name));
-        let mut findings = self.privileges(&listed, user);
+        let mut findings = self.privileges(&listed, user, is_first);
         for listed in listed {
             let Some(facts) = self.facts.get(&listed.oid) else { continue };
             match listed.role {
@@ -55,12 +56,12 @@ impl<'a> Tables<'a> {
     }
 
     /// What reading the tables needs. The stream needs none of it.
-    fn privileges(&self, listed: &[&Listed], user: &str) -> Vec<Finding> {
+    fn privileges(&self, listed: &[&Listed], user: &str, is_first: bool) -> Vec<Finding> {
         let user = identifier(user);
         let mut findings = Vec::new();
         let mut schemas = Vec::new();
         for listed in listed {
-            let is_read = snapshot::wanted(self.settings, listed).is_some();
+            let is_read = is_first && snapshot::wanted(self.settings, listed).is_some();
             let severity = if is_read { Severity::Error } else { Severity::Warning };
             for part in self.parts(listed) {
                 let Some(rights) = self.rights.get(&part.oid) else { continue };

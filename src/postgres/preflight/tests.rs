@@ -207,7 +207,7 @@ impl Shop {
         let whitelist = Whitelist::build(&self.settings, &[candidate], None);
         let rights = HashMap::from([(Oid(1), self.rights.clone())]);
         tables::Tables::new(&self.settings, &whitelist, vec![self.facts.clone()], rights)
-            .judge("walferry")
+            .judge("walferry", true)
     }
 }
 
