@@ -23,7 +23,10 @@ GRANT CONNECT ON DATABASE "shop" TO "walferry";
 
 -- == To read tables
 --
--- Snapshots need it; the stream does not.
+-- Snapshots need it; the stream does not. Of a partitioned table grant it on each partition as well,
+-- since they are read one by one. Columns in exclude_columns need no right: name the others, and
+-- ctid, without which a large table is read in one piece: GRANT SELECT (ctid, "id", "note") ON ….
+-- Under row-level security the role also needs BYPASSRLS.
 GRANT USAGE ON SCHEMA "public" TO "walferry";
 GRANT SELECT ON TABLE "public"."orders", "public"."outbox" TO "walferry";
 

@@ -3,7 +3,8 @@
 //!
 //! Nothing is changed. The questions are asked here; the judgements are pure and in the modules
 //! by subject: `server` for the server, its role and its slots, `tables` for the whitelist's
-//! tables. An [`Severity::Error`] is what `run` would stop at, or a loss waiting to happen.
+//! tables, `snapshot` for what a first start reads of them. An [`Severity::Error`] is what `run`
+//! would stop at, or a loss waiting to happen.
 
 mod rights;
 mod server;
@@ -79,11 +80,12 @@ pub async fn findings(client: &Client, settings: &Settings) -> Result<Vec<Findin
     let facts = catalog::tables(client, &oids).await?;
     let rights = rights::read(client, &oids).await?;
     let tables = tables::Tables::new(settings, &whitelist, facts, rights);
-    findings.extend(tables.judge(&info.user));
-    match snapshot::estimate(client, settings, &whitelist).await {
-        Ok(estimates) => findings.extend(estimates),
-        Err(error) => findings
-            .push(Finding::warning(format!("what a first start would read is unknown: {error}"))),
+    let is_first = matches!(slot, SlotState::Missing { .. });
+    findings.extend(tables.judge(&info.user, is_first));
+
+    if is_first {
+        let targets = snapshot::read(client, settings, &whitelist).await?;
+        findings.extend(snapshot::judge(&targets, settings.snapshot.max_rows_per_second));
     }
 
     findings.sort_by_key(|finding| finding.severity);

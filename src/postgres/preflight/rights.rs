@@ -10,7 +10,8 @@ use crate::postgres::query::{self, Answer, Error};
 /// The facts of a table that only the preflight asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rights {
-    pub may_select: bool,
+    /// The columns without SELECT.
+    pub unreadable: Vec<String>,
     pub may_use_schema: bool,
     pub row_security: bool,
     /// Whether row-level security would hide rows from our role.
@@ -29,7 +30,7 @@ fn rights(answer: &Answer) -> Result<Rights, Error> {
     let full: bool = answer.get("full_identity")?;
     let identity: Vec<String> = answer.get("identity")?;
     Ok(Rights {
-        may_select: answer.get("may_select")?,
+        unreadable: answer.get("unreadable")?,
         may_use_schema: answer.get("may_use_schema")?,
         row_security: answer.get("relrowsecurity")?,
         row_security_hides: answer.get("row_security_hides")?,
@@ -38,7 +39,11 @@ fn rights(answer: &Answer) -> Result<Rights, Error> {
 }
 
 const RIGHTS: &str = "
-SELECT c.oid, has_table_privilege(c.oid, 'SELECT') AS may_select,
+SELECT c.oid,
+       ARRAY(SELECT a.attname FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+             ORDER BY a.attnum) AS unreadable,
        has_schema_privilege(c.relnamespace, 'USAGE') AS may_use_schema,
        c.relrowsecurity, row_security_active(c.oid) AS row_security_hides,
        c.relreplident = 'f' AS full_identity,

@@ -6,9 +6,10 @@ use super::rights::Rights;
 use super::{Finding, Severity};
 use crate::config::settings::{OutboxRule, Settings, TableRule};
 use crate::postgres::Oid;
-use crate::postgres::catalog::{RelationKind, TableFacts};
+use crate::postgres::catalog::{ColumnFacts, RelationKind, TableFacts};
 use crate::postgres::query::{identifier, qualified};
 use crate::postgres::whitelist::{Listed, Role, Whitelist, dotted};
+use crate::snapshot;
 
 /// The listed tables with all that is known of them.
 pub(super) struct Tables<'a> {
@@ -29,12 +30,13 @@ impl<'a> Tables<'a> {
         Tables { settings, whitelist, facts, rights }
     }
 
-    pub(super) fn judge(&self, user: &str) -> Vec<Finding> {
+    /// With `is_first` the next start is the first, which reads tables.
+    pub(super) fn judge(&self, user: &str, is_first: bool) -> Vec<Finding> {
         // A partition that leaves as its root has nothing of its own to judge.
         let mut listed: Vec<_> =
             self.whitelist.entries.values().filter(|listed| listed.root.is_none()).collect();
         listed.sort_by_key(|listed| (&listed.schema, &listed.name));
-        let mut findings = self.privileges(&listed, user);
+        let mut findings = self.privileges(&listed, user, is_first);
         for listed in listed {
             let Some(facts) = self.facts.get(&listed.oid) else { continue };
             match listed.role {
@@ -54,48 +56,87 @@ impl<'a> Tables<'a> {
     }
 
     /// What reading the tables needs. The stream needs none of it.
-    fn privileges(&self, listed: &[&Listed], user: &str) -> Vec<Finding> {
+    fn privileges(&self, listed: &[&Listed], user: &str, is_first: bool) -> Vec<Finding> {
         let user = identifier(user);
         let mut findings = Vec::new();
         let mut schemas = Vec::new();
         for listed in listed {
-            let Some(rights) = self.rights.get(&listed.oid) else { continue };
-            let table = dotted(&listed.schema, &listed.name);
-            if !rights.may_use_schema && !schemas.contains(&&listed.schema) {
-                schemas.push(&listed.schema);
-                findings.push(
-                    Finding::warning(format!(
+            let is_read = is_first && snapshot::wanted(self.settings, listed).is_some();
+            let severity = if is_read { Severity::Error } else { Severity::Warning };
+            for part in self.parts(listed) {
+                let Some(rights) = self.rights.get(&part.oid) else { continue };
+                if !rights.may_use_schema && !schemas.contains(&&part.schema) {
+                    schemas.push(&part.schema);
+                    let what = format!(
                         "the role lacks USAGE on schema {}, which snapshots need",
-                        listed.schema
-                    ))
-                    .remedy(format!(
-                        "GRANT USAGE ON SCHEMA {} TO {user};",
-                        identifier(&listed.schema)
-                    )),
-                );
-            }
-            if !rights.may_select {
-                let sql = qualified(&listed.schema, &listed.name);
-                findings.push(
-                    Finding::warning(format!(
-                        "the role lacks SELECT on {table}, which snapshots need"
-                    ))
-                    .remedy(format!("GRANT SELECT ON {sql} TO {user};")),
-                );
-            }
-            if rights.row_security {
-                let finding = Finding::warning(format!(
-                    "row-level security of {table} does not apply to the stream: all of its rows \
-                     are sent"
-                ));
-                findings.push(if rights.row_security_hides {
-                    finding.remedy(format!("for snapshots as well: ALTER ROLE {user} BYPASSRLS;"))
-                } else {
-                    finding
-                });
+                        part.schema
+                    );
+                    let schema = identifier(&part.schema);
+                    findings.push(
+                        Finding::new(severity, what)
+                            .remedy(format!("GRANT USAGE ON SCHEMA {schema} TO {user};")),
+                    );
+                }
+                findings.extend(self.unreadable(part, rights, severity, &user));
+                findings.extend(row_security(part, rights, is_read, &user));
             }
         }
         findings
+    }
+
+    /// The relations that hold a table's rows: reading a partition needs rights to itself.
+    fn parts(&self, listed: &'a Listed) -> Vec<&'a Listed> {
+        let mut parts: Vec<_> = self
+            .whitelist
+            .entries
+            .values()
+            .filter(|part| part.kind == RelationKind::Table && part.root == Some(listed.oid))
+            .collect();
+        parts.sort_by_key(|part| (&part.schema, &part.name));
+        if listed.kind == RelationKind::Table || parts.is_empty() {
+            parts.insert(0, listed);
+        }
+        parts
+    }
+
+    /// Columns that are left out need no right, but then the grant names the others, and `ctid`, by
+    /// which a large table is divided.
+    fn unreadable(
+        &self,
+        part: &Listed,
+        rights: &Rights,
+        severity: Severity,
+        user: &str,
+    ) -> Option<Finding> {
+        let excluded = match part.role {
+            Role::Table { rule } => {
+                self.settings.tables.get(rule).map(|rule| &rule.exclude_columns)
+            }
+            Role::Outbox { .. } => None,
+        };
+        let excluded = excluded.map_or(&[][..], Vec::as_slice);
+        if rights.unreadable.iter().all(|column| excluded.contains(column)) {
+            return None;
+        }
+        let facts = self.facts.get(&part.oid);
+        let columns = facts.map_or(&[][..], |facts| facts.columns.as_slice());
+        let is_left_out = |column: &&ColumnFacts| excluded.contains(&column.name);
+        let columns = if columns.iter().any(|column| is_left_out(&column)) {
+            let read = columns.iter().filter(|column| !is_left_out(column));
+            let names: Vec<_> = read.map(|column| identifier(&column.name)).collect();
+            format!(" (ctid, {})", names.join(", "))
+        } else {
+            String::new()
+        };
+        let table = dotted(&part.schema, &part.name);
+        let sql = qualified(&part.schema, &part.name);
+        Some(
+            Finding::new(
+                severity,
+                format!("the role lacks SELECT on {table}, which snapshots need"),
+            )
+            .remedy(format!("GRANT SELECT{columns} ON {sql} TO {user};")),
+        )
     }
 
     fn table(&self, listed: &Listed, facts: &TableFacts, rule: &TableRule) -> Vec<Finding> {
@@ -183,6 +224,27 @@ impl<'a> Tables<'a> {
             .remedy(sql.join(" ")),
         )
     }
+}
+
+/// The stream sends all rows whatever the policies say; a snapshot refuses to send fewer.
+fn row_security(part: &Listed, rights: &Rights, is_read: bool, user: &str) -> Option<Finding> {
+    let table = dotted(&part.schema, &part.name);
+    if !rights.row_security {
+        return None;
+    }
+    let bypass = format!("ALTER ROLE {user} BYPASSRLS;");
+    if is_read && rights.row_security_hides {
+        let what = format!("row-level security of {table} would hide rows from the snapshot");
+        return Some(Finding::error(what).remedy(bypass));
+    }
+    let finding = Finding::warning(format!(
+        "row-level security of {table} does not apply to the stream: all of its rows are sent"
+    ));
+    Some(if rights.row_security_hides {
+        finding.remedy(format!("for snapshots as well: {bypass}"))
+    } else {
+        finding
+    })
 }
 
 /// The columns of the record key.

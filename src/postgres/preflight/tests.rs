@@ -3,9 +3,12 @@ use std::time::Duration;
 
 use super::rights::Rights;
 use super::*;
+use crate::config::settings::SnapshotMode;
+use crate::pgoutput::{Relation, ReplicaIdentity};
 use crate::postgres::catalog::{ColumnFacts, IdentityKind, RelationKind, ServerInfo, TableFacts};
 use crate::postgres::publication::Missing;
 use crate::postgres::slot::{Slot, WalStatus};
+use crate::postgres::snapshot::{Source, Target};
 use crate::postgres::whitelist::tests::{outbox, settings, table};
 use crate::postgres::whitelist::{Candidate, Kind};
 use crate::postgres::{Lsn, Oid};
@@ -183,7 +186,7 @@ fn shop() -> Shop {
             unique_key: Vec::new(),
         },
         rights: Rights {
-            may_select: true,
+            unreadable: Vec::new(),
             may_use_schema: true,
             row_security: false,
             row_security_hides: false,
@@ -204,7 +207,7 @@ impl Shop {
         let whitelist = Whitelist::build(&self.settings, &[candidate], None);
         let rights = HashMap::from([(Oid(1), self.rights.clone())]);
         tables::Tables::new(&self.settings, &whitelist, vec![self.facts.clone()], rights)
-            .judge("walferry")
+            .judge("walferry", true)
     }
 }
 
@@ -245,7 +248,11 @@ fn each_fault_of_a_table_is_found() {
             Severity::Error,
             "has id, a key column",
         ),
-        (|s| s.rights.may_select = false, Severity::Warning, "lacks SELECT on public.orders"),
+        (
+            |s| s.rights.unreadable = vec!["id".into()],
+            Severity::Warning,
+            "lacks SELECT on public.orders",
+        ),
         (|s| s.rights.may_use_schema = false, Severity::Warning, "USAGE on schema public"),
         (|s| s.rights.row_security = true, Severity::Warning, "row-level security"),
         (
@@ -312,4 +319,83 @@ fn publications_are_judged_by_who_manages_them() {
     let never = judge_publications(&settings, &there, plan, &state);
     assert_eq!(errors(&never).len(), 1);
     assert!(of(&never, Severity::Warning).iter().any(|what| what.contains("older than")));
+}
+
+#[test]
+fn only_columns_that_are_sent_need_a_right() {
+    let mut shop = shop();
+    shop.settings.snapshot.mode = SnapshotMode::Initial;
+    shop.settings.tables[0].exclude_columns = vec!["customer".into()];
+    shop.rights.unreadable = vec!["customer".into()];
+    assert!(errors(&shop.judge()).is_empty());
+    shop.rights.unreadable.push("doubled".into());
+    let findings = shop.judge();
+    assert_eq!(errors(&findings).len(), 1, "a start would stop at it: {findings:?}");
+    let grant = findings.iter().find_map(|finding| finding.remedy.as_deref());
+    let sql = r#"GRANT SELECT (ctid, "id", "doubled") ON "public"."orders" TO "walferry";"#;
+    assert_eq!(grant, Some(sql));
+    shop.settings.snapshot.mode = SnapshotMode::Never;
+    assert!(errors(&shop.judge()).is_empty(), "the stream needs no right");
+}
+
+#[test]
+fn policies_that_would_hide_rows_stop_a_snapshot() {
+    let mut shop = shop();
+    shop.settings.snapshot.mode = SnapshotMode::Initial;
+    (shop.rights.row_security, shop.rights.row_security_hides) = (true, true);
+    let findings = shop.judge();
+    assert_eq!(
+        errors(&findings),
+        ["row-level security of public.orders would hide rows from the \
+                                    snapshot"]
+    );
+    let remedies: Vec<_> = findings.iter().filter_map(|f| f.remedy.as_deref()).collect();
+    assert_eq!(remedies, ["ALTER ROLE \"walferry\" BYPASSRLS;"]);
+    shop.rights.row_security_hides = false;
+    assert!(errors(&shop.judge()).is_empty());
+}
+
+#[test]
+fn a_first_start_is_estimated() {
+    let target = |name: &str, rows: &[Option<u64>]| Target {
+        oid: Oid(1),
+        relation: Relation {
+            oid: Oid(1),
+            schema: "public".into(),
+            name: name.into(),
+            identity: ReplicaIdentity::Default,
+            columns: Vec::new(),
+        },
+        sources: rows
+            .iter()
+            .map(|rows| Source {
+                oid: Oid(1),
+                schema: "public".into(),
+                name: name.into(),
+                pages: 1,
+                rows: *rows,
+                bytes: 1 << 20,
+                filter: None,
+            })
+            .collect(),
+        outbox: false,
+        primary_key: Vec::new(),
+    };
+    let targets =
+        [target("a", &[Some(7_000_000), Some(5_000_000)]), target("b", &[None]), target("c", &[])];
+    let findings = snapshot::judge(&targets, None);
+    assert_eq!(
+        of(&findings, Severity::Info),
+        [
+            "the first start reads public.a: about 12000000 rows, 2.0 MiB, in about 2m",
+            "the first start reads public.b: 1.0 MiB, and nobody knows how many rows before an \
+             ANALYZE",
+            "the first start reads public.c: about 0 rows, 0 bytes, in about 1s",
+            "the first start reads 3 tables: more than 12000000 rows, 3.0 MiB, in more than 2m: \
+             tables without an ANALYZE are not counted",
+        ]
+    );
+    let slower = snapshot::judge(&targets[..1], Some(10_000));
+    assert!(slower[0].what.ends_with("in about 20m"), "{slower:?}");
+    assert!(snapshot::judge(&[], None).is_empty());
 }

@@ -89,13 +89,19 @@ impl From<Error> for Failure {
             Error::Connect(error) => error.into(),
             Error::Query(error) => error.into(),
             Error::Refused { ref table, error: ref said } if said.code.as_str() == "42501" => {
-                let hides = said.message().is_some_and(|text| text.contains("row-level security"));
+                let says = |words| said.message().is_some_and(|text| text.contains(words));
+                let (hides, is_schema) = (says("row-level security"), says("for schema"));
                 let failure = Failure::stop("snapshot", error.to_string());
                 if hides {
                     failure.remedy(format!(
                         "row-level security would hide rows of {table} from the snapshot: ALTER \
                          ROLE … BYPASSRLS for the role that walferry connects as, make it the \
                          table's owner, or leave the table out of [snapshot] tables"
+                    ))
+                } else if is_schema {
+                    failure.remedy(format!(
+                        "GRANT USAGE ON SCHEMA … TO the role that walferry connects as, for {table}; \
+                         `walferry check` names each"
                     ))
                 } else {
                     failure.remedy(format!(

@@ -46,7 +46,8 @@ pub struct Source {
     pub oid: Oid,
     pub schema: String,
     pub name: String,
-    /// Blocks of the table itself, as of now.
+    /// Blocks of the table itself, as of now, that it can be divided into; 0 without the right to
+    /// read `ctid`, which a grant of single columns need not have.
     pub pages: u64,
     /// The planner's estimate; `None` if there is none yet.
     pub rows: Option<u64>,
@@ -153,7 +154,8 @@ WITH RECURSIVE part(target, oid) AS (
   FROM part JOIN pg_class c ON c.oid = part.oid AND c.relkind = 'p'
   JOIN pg_inherits i ON i.inhparent = part.oid
 )
-SELECT part.target, c.oid, n.nspname, c.relname, size.pages,
+SELECT part.target, c.oid, n.nspname, c.relname,
+       CASE WHEN has_column_privilege(c.oid, 'ctid', 'SELECT') THEN size.pages ELSE 0 END AS pages,
        CASE WHEN c.reltuples < 0 THEN -1
             WHEN c.relpages > 0 THEN c.reltuples::float8 / c.relpages * size.pages
             ELSE c.reltuples::float8 END AS rows,

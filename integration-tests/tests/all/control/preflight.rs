@@ -11,6 +11,7 @@ on_both_versions!(
     the_least_privileges_are_enough_in_both_modes,
     what_a_role_lacks_is_granted_by_what_is_printed,
     tables_with_faults_are_found,
+    what_a_first_start_reads_is_estimated_and_its_rights_are_named,
 );
 
 const LEAST_PRIVILEGE: &str = include_str!("../../../../config/least-privilege.sql");
@@ -154,4 +155,54 @@ async fn tables_with_faults_are_found(database: &Database) {
         assert!(finding.remedy.is_some() || severity != Severity::Error, "{what}");
     }
     assert!(found.is_sorted_by_key(|finding| finding.severity));
+}
+
+async fn what_a_first_start_reads_is_estimated_and_its_rights_are_named(database: &Database) {
+    let role = unique("first");
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} SUPERUSER LOGIN REPLICATION PASSWORD 'x';
+             CREATE TABLE orders (id int PRIMARY KEY, note text, secret text);
+             INSERT INTO orders SELECT generate_series(1, 5000); ANALYZE orders;
+             CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
+             CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (9);
+             CREATE TABLE hidden (id int PRIMARY KEY); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY;
+             CREATE TABLE outbox (id uuid, aggregatetype text, aggregateid text, payload jsonb)"
+        ))
+        .await;
+    let listed = format!(
+        "{}{}{OUTBOX}",
+        tables(&["public.parts", "public.hidden"]),
+        "[[table]]\nname = \"public.orders\"\nexclude_columns = [\"secret\"]\n"
+    );
+    let mut settings = settings(database, "", &listed);
+    settings.snapshot.mode = walferry::config::settings::SnapshotMode::Initial;
+    let client = control_as(database, &role, "x").await;
+    let found = findings(&client, &settings).await.expect("findings");
+    let read: Vec<_> = found.iter().filter(|f| f.what.starts_with("the first start")).collect();
+    assert_eq!(read.len(), 4, "three tables and their sum: {read:?}");
+    let orders = read.iter().find(|finding| finding.what.contains("public.orders: "));
+    let orders = &orders.expect("an estimate").what;
+    assert!(orders.contains("about 5000 rows") && orders.ends_with("in about 1s"), "{orders}");
+    assert!(!has_errors(&found), "{:?}", worst(&found));
+
+    // What is printed is enough, and no more than that.
+    database.execute(&format!("ALTER ROLE {role} NOSUPERUSER; GRANT pg_monitor TO {role}")).await;
+    let client = control_as(database, &role, "x").await;
+    let found = findings(&client, &settings).await.expect("findings");
+    let snapshot = |finding: &&Finding| {
+        finding.what.contains("SELECT on") || finding.what.contains("hide rows")
+    };
+    let lacking: Vec<_> = found.iter().filter(snapshot).collect();
+    // Three tables, the outbox, and the policies.
+    assert_eq!(lacking.len(), 5, "{found:#?}");
+    let partition = "the role lacks SELECT on public.part_1, which snapshots need";
+    assert!(worst(&found).contains(&partition), "{lacking:?}");
+    for finding in lacking {
+        database.execute(finding.remedy.as_deref().expect("a remedy")).await;
+    }
+    let found = findings(&client, &settings).await.expect("findings");
+    assert!(!found.iter().any(|finding| snapshot(&finding)), "{:?}", worst(&found));
+    client.query("SELECT ctid, id, note FROM public.orders", &[]).await.expect("rows");
+    client.query("SELECT secret FROM public.orders", &[]).await.expect_err("not granted");
 }

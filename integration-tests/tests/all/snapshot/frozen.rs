@@ -197,9 +197,9 @@ async fn check_tells_what_a_first_start_reads() {
     let config = scene.config("told").table("public.a").table("public.b");
     let output = integration_tests::walferry::command(&["check"], Some(&config)).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("snapshot: public.a has about 5000 rows"), "{text}");
-    assert!(text.contains("a first start reads 2 tables with about 5000 rows"), "{text}");
+    assert!(text.contains("the first start reads public.a: about 5000 rows"), "{text}");
+    assert!(text.contains("the first start reads 2 tables: "), "{text}");
     let never = config.snapshot("mode = \"never\"");
     let output = integration_tests::walferry::command(&["check"], Some(&never)).await;
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("a first start reads"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("the first start reads"));
 }
