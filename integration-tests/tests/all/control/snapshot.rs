@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use integration_tests::{Database, unique};
+use integration_tests::{Database, Postgres, unique, wait};
 use tokio_postgres::Client;
 use walferry::config::Settings;
 use walferry::config::settings::PostgresTarget;
@@ -12,7 +12,7 @@ use walferry::postgres::snapshot::{Begun, Error, Holder, Reader, Selection, Targ
 use walferry::postgres::whitelist::resolve;
 use walferry::postgres::{control as session, publication, replication};
 
-use super::{control, on_both_versions, settings, tables};
+use super::{control, major, on_both_versions, settings, tables};
 
 on_both_versions!(
     the_rows_are_those_of_a_copy,
