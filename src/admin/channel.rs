@@ -50,9 +50,15 @@ impl Sender {
 }
 
 impl Receiver {
-    /// The next request, if there is one.
+    /// The next request, if there is one. Those whose sender was told that nobody answers are passed
+    /// over: nothing begins that was refused.
     pub fn try_recv(&mut self) -> Option<Asked> {
-        self.requests.try_recv().ok()
+        loop {
+            let asked = self.requests.try_recv().ok()?;
+            if !asked.reply.is_closed() {
+                return Some(asked);
+            }
+        }
     }
 }
 

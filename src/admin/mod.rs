@@ -5,6 +5,8 @@
 //! handed requests over a [channel](channel()) that wakes it, and answers them between two messages.
 
 pub mod channel;
+#[cfg(test)]
+mod fixture;
 pub mod protocol;
 pub mod server;
 

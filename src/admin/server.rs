@@ -1,7 +1,7 @@
 //! The socket.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+mod socket_file;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::channel::Sender;
 use super::protocol::{Request, Response};
+pub use socket_file::{BindError, SocketFile};
 
 /// A line at the most: a request names tables.
 const MAX_LINE: u64 = 64 * 1024;
@@ -18,32 +19,15 @@ const MAX_LINE: u64 = 64 * 1024;
 /// durable.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// Binds the socket, for its user alone. A file that a dead process has left is replaced.
+/// Listens, for the process's own user alone. A file that a dead process has left is replaced. The
+/// file goes with the second value.
 ///
 /// # Errors
 /// Another instance listens there, or the file cannot be made.
-pub async fn bind(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Ok(listener) => restrict(path, listener),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).await.is_ok() {
-                return Err(io::Error::new(
-                    io::ErrorKind::AddrInUse,
-                    "another instance listens there",
-                ));
-            }
-            std::fs::remove_file(path)?;
-            restrict(path, UnixListener::bind(path)?)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Nothing is answered before the first `accept`, so that there is no moment in which others could
-/// ask.
-fn restrict(path: &Path, listener: UnixListener) -> io::Result<UnixListener> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), BindError> {
+    let (listener, file) = SocketFile::listen(path)?;
+    let listener = UnixListener::from_std(listener);
+    Ok((listener.map_err(|source| BindError::Io { path: path.to_owned(), source })?, file))
 }
 
 /// Answers clients until the process ends.
@@ -104,29 +88,8 @@ async fn answer(line: &[u8], sender: &Sender) -> Response {
 mod tests {
     use super::*;
     use crate::admin::channel;
+    use crate::admin::fixture::Directory;
     use crate::pump::Wake;
-
-    struct Scene {
-        directory: std::path::PathBuf,
-    }
-
-    impl Scene {
-        fn new(name: &str) -> Scene {
-            let directory = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&directory).unwrap();
-            Scene { directory }
-        }
-
-        fn path(&self) -> std::path::PathBuf {
-            self.directory.join("admin.sock")
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.directory);
-        }
-    }
 
     async fn exchange(path: &Path, line: &[u8]) -> String {
         let mut stream = UnixStream::connect(path).await.unwrap();
@@ -138,11 +101,10 @@ mod tests {
 
     #[tokio::test]
     async fn requests_reach_the_pump_and_answers_come_back() {
-        let scene = Scene::new("walferry-admin-talk");
+        let directory = Directory::new();
+        let path = directory.file("s.sock");
         let (sender, mut receiver) = channel(Wake::new().unwrap());
-        let listener = bind(&scene.path()).await.unwrap();
-        let mode = std::fs::metadata(scene.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let (listener, _file) = bind(&path).unwrap();
         tokio::spawn(serve(listener, sender));
         let pump = tokio::spawn(async move {
             loop {
@@ -155,34 +117,25 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        let answer = exchange(&scene.path(), b"{\"request\":\"pause\"}\n").await;
+        let answer = exchange(&path, b"{\"request\":\"pause\"}\n").await;
         assert_eq!(answer, "{\"response\":\"accepted\",\"tables\":[]}\n");
         pump.await.unwrap();
         // The pump has gone.
-        let answer = exchange(&scene.path(), b"{\"request\":\"pause\"}\n").await;
+        let answer = exchange(&path, b"{\"request\":\"pause\"}\n").await;
         assert!(answer.contains("refused") && answer.contains("stopping"), "{answer}");
     }
 
     #[tokio::test]
     async fn what_is_no_request_is_refused_and_bounded() {
-        let scene = Scene::new("walferry-admin-bad");
+        let directory = Directory::new();
+        let path = directory.file("s.sock");
         let (sender, _receiver) = channel(Wake::new().unwrap());
-        let listener = bind(&scene.path()).await.unwrap();
+        let (listener, _file) = bind(&path).unwrap();
         tokio::spawn(serve(listener, sender));
-        let answer = exchange(&scene.path(), b"{\"request\":\"dance\"}\n").await;
+        let answer = exchange(&path, b"{\"request\":\"dance\"}\n").await;
         assert!(answer.contains("not a request"), "{answer}");
         let long = vec![b'x'; 64 * 1024];
-        let answer = exchange(&scene.path(), &long).await;
+        let answer = exchange(&path, &long).await;
         assert!(answer.contains("at most 64 KiB"), "{answer}");
-    }
-
-    #[tokio::test]
-    async fn a_file_that_a_dead_process_left_is_replaced_and_a_living_one_is_not() {
-        let scene = Scene::new("walferry-admin-stale");
-        drop(bind(&scene.path()).await.unwrap());
-        assert!(scene.path().exists());
-        let _living = bind(&scene.path()).await.unwrap();
-        let error = bind(&scene.path()).await.unwrap_err();
-        assert!(error.to_string().contains("another instance"), "{error}");
     }
 }

@@ -89,30 +89,19 @@ fn serve_admin(runtime: &Runtime, settings: &Settings, wake: pump::Wake) -> admi
     let (sender, receiver) = admin::channel(wake);
     let Some(path) = admin::socket_path(settings) else { return receiver };
     runtime.spawn(async move {
-        match admin::server::bind(&path).await {
-            Ok(listener) => {
+        match admin::server::bind(&path) {
+            Ok((listener, _file)) => {
                 tracing::debug!(path = %path.display(), "taking requests");
-                let _file = File(path);
                 admin::server::serve(listener, sender).await;
             }
-            Err(error) => tracing::warn!(
-                path = %path.display(),
-                %error,
-                "no requests can be taken (set socket in [admin])"
-            ),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                let remedy = error.remedy();
+                tracing::warn!(%error, source, remedy, "no requests can be taken");
+            }
         }
     });
     receiver
-}
-
-/// A socket's file, gone with its server.
-struct File(std::path::PathBuf);
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // The next start replaces one that is left.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 /// The first SIGTERM or SIGINT asks for a clean stop, the second for one at once.

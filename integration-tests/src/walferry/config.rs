@@ -1,8 +1,10 @@
 //! A `walferry.toml` for a test.
 
 use crate::kafka::{Kafka, Listener};
-use crate::services::free_port;
+use crate::services::{free_port, short_directory};
 use crate::{Database, Registry, unique};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// A configuration: the shortest that works, and what a test adds.
 ///
@@ -213,7 +215,12 @@ impl Config {
     }
 
     pub(super) fn environment(&self) -> Vec<(String, String)> {
-        self.environment.clone()
+        let mut environment = self.environment.clone();
+        // For the admin sockets: what is killed leaves its file behind.
+        static SOCKETS: OnceLock<PathBuf> = OnceLock::new();
+        let sockets = SOCKETS.get_or_init(|| short_directory("admin"));
+        environment.push(("XDG_RUNTIME_DIR".to_owned(), sockets.display().to_string()));
+        environment
     }
 
     pub(super) fn arguments(&self) -> &[String] {
